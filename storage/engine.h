@@ -1,0 +1,124 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "storage/clock.h"
+#include "storage/executor.h"
+#include "storage/file_system.h"
+#include "storage/options.h"
+#include "storage/types.h"
+
+namespace thermocline::storage {
+
+// Everything outside the engine that it depends on. All must outlive it.
+struct World {
+  FileSystem& files;
+  Clock& clock;
+  Random& random;
+  Executor& reads;    // reads that wait for the disk; several threads pay
+  Executor& commits;  // writing, syncing and evicting blocks; one thread is right
+};
+
+// What the engine holds and has done; counters since Open.
+struct EngineStats {
+  uint64_t memory_limit = 0;
+  uint64_t index_bytes = 0;        // share of memory: the hash index
+  uint64_t block_bytes = 0;        // share of memory: resident blocks, and those kept for the next ones
+  uint64_t chunk_table_bytes = 0;  // share of memory: where chunks begin in the blocks
+
+  uint64_t blocks = 0;
+  uint64_t resident_blocks = 0;
+  uint64_t disk_bytes = 0;
+  uint64_t written_bytes = 0;
+  uint64_t syncs = 0;
+  uint64_t unsynced_bytes = 0;
+  absl::Status write_status;  // OK, or why writes are refused
+
+  uint64_t index_slots = 0;
+  uint64_t unresolved_slots = 0;
+  uint64_t live_keys_min = 0;
+  uint64_t live_keys_max = 0;
+
+  uint64_t gets = 0;
+  uint64_t hits_memory = 0;
+  uint64_t hits_disk = 0;
+  uint64_t misses = 0;
+  uint64_t disk_reads = 0;
+  uint64_t sets = 0;
+  uint64_t deletes = 0;
+  uint64_t updates_in_place = 0;
+  uint64_t conditions_failed = 0;
+
+  uint64_t recovery_ms = 0;
+  uint64_t recovered_records = 0;
+  uint64_t truncated_bytes = 0;  // of a torn tail, cut off at Open; never part of an acknowledged SYNC write
+};
+
+// The store: the only door to what lies behind it. Thread-safe.
+//
+// Operations are asynchronous: each takes a completion that is called exactly once, either before the call returns (what is
+// in memory) or later on one of the World's executors, without any lock held. A completion may call the engine again.
+// It should be short: it runs on the thread that serves others.
+//
+// Linearizable per key: an operation takes effect at one moment between its call and its completion. Reads see writes that
+// are not yet on the disk (see Durability).
+//
+// Errors of operations:
+//   INVALID_ARGUMENT    a limit of types.h or of this store's block size, or a cursor that is not one; the message says which
+//   RESOURCE_EXHAUSTED  no space on the disk, or none in memory for another key's index slot; nothing was written
+//   UNAVAILABLE         writes are refused since a sync failed, or the engine is closing; nothing was written
+//   UNKNOWN             the write was appended but its sync failed: it may or may not survive a restart
+//   DATA_LOSS           the disk returned bytes that fail their checksum; the message names file and offset
+class Engine {
+ public:
+  // Opens or creates the store, recovering what a crash left: everything acknowledged as SYNC is there, and what was not may
+  // be missing as a suffix of the log.
+  // FAILED_PRECONDITION: the directory is locked, or holds another kind or version of store.
+  // INVALID_ARGUMENT: options that contradict the limits or the existing store. DATA_LOSS: corruption, named by file and offset;
+  // nothing is changed. Others as FileSystem.
+  static absl::StatusOr<std::unique_ptr<Engine>> Open(const Options& options, const World& world);
+
+  // Waits until every operation has completed and what was written is on the disk. With a manual executor, drain it first.
+  ~Engine();
+
+  // Stops taking operations (UNAVAILABLE), completes those under way, syncs, and marks the store as cleanly closed.
+  // Blocks. Returns the first failure of the sync. Must not be called from a completion.
+  absl::Status Close();
+
+  // The live value of `key`, or nullopt.
+  using GetDone = absl::AnyInvocable<void(absl::StatusOr<std::optional<Entry>>)>;
+  void Get(std::string_view key, GetDone done);
+
+  // Sets or deletes one key.
+  using WriteDone = absl::AnyInvocable<void(absl::StatusOr<WriteResult>)>;
+  void Apply(const Write& write, WriteDone done);
+
+  // Completes when everything that was readable before the call is on the disk.
+  using FlushDone = absl::AnyInvocable<void(absl::Status)>;
+  void Flush(FlushDone done);
+
+  // One page of a scan over all live keys, in the order of the log. Every key that lives from the first page's call to the
+  // last page's completion is returned at least once; expired ones are not.
+  using ScanDone = absl::AnyInvocable<void(absl::StatusOr<ScanPage>)>;
+  void Scan(const ScanRequest& request, ScanDone done);
+
+  EngineStats Stats() const;
+
+  // The largest value this store takes with a key of `key_bytes`.
+  uint64_t max_value_bytes(size_t key_bytes) const;
+
+ private:
+  class Impl;
+  explicit Engine(std::unique_ptr<Impl> impl);
+
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace thermocline::storage

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace thermocline::storage {
+
+struct Options {
+  // Where everything lives; created if missing. One engine at a time (a lock file refuses a second).
+  std::string directory;
+
+  // The one memory number, in bytes: at least kMinMemoryBytes. Index, resident blocks and tables share it.
+  uint64_t memory_bytes = uint64_t{1} << 30;
+
+  // Bytes of a block of the log: a power of two, 64 KiB .. 64 MiB; 0 chooses the largest that lets at least 16 blocks fit
+  // into memory_bytes. Decided when the store is created; a store that exists keeps its own.
+  uint32_t block_bytes = 0;
+
+  // A MEMORY write is on the disk at most this long after it was acknowledged, plus the time of one sync.
+  std::chrono::milliseconds flush_interval{100};
+};
+
+inline constexpr uint64_t kMinMemoryBytes = uint64_t{4} << 20;
+inline constexpr uint32_t kMinBlockBytes = 64 << 10;
+inline constexpr uint32_t kMaxBlockBytes = 64 << 20;
+
+}  // namespace thermocline::storage

@@ -17,7 +17,7 @@ namespace thermocline::storage {
 // Errors: every failure names the path and what the system said.
 //   RESOURCE_EXHAUSTED  the disk is full
 //   OUT_OF_RANGE        a read beyond the end of the file
-//   UNAVAILABLE         the device failed (EIO); what a failed write or sync left behind is unknown
+//   UNAVAILABLE         the device failed (EIO), or anything else; what a failed write or sync left behind is unknown
 class File {
  public:
   virtual ~File() = default;
@@ -58,7 +58,7 @@ class FileSystem {
 
   // NOT_FOUND if the file does not exist, ALREADY_EXISTS if kCreate finds one, PERMISSION_DENIED.
   virtual absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path, Mode mode) = 0;
-  // Creates the directory and its parents; no error if it exists.
+  // Creates the directory and its parents, durably; no error if it exists.
   virtual absl::Status CreateDirectory(const std::string& path) = 0;
   // Names (not paths) of a directory's entries, sorted.
   virtual absl::StatusOr<std::vector<std::string>> List(const std::string& directory) = 0;
@@ -67,7 +67,8 @@ class FileSystem {
   virtual absl::Status Remove(const std::string& path) = 0;
   // Makes creations, renames and removals in `directory` durable.
   virtual absl::Status SyncDirectory(const std::string& directory) = 0;
-  // FAILED_PRECONDITION if another process (or this one) holds it; the message names the holder's process id if known.
+  // Creates the file if it is missing, and leaves it behind. FAILED_PRECONDITION if another process (or this one) holds it;
+  // the message names the holder's process id if known.
   virtual absl::StatusOr<std::unique_ptr<FileLock>> Lock(const std::string& path) = 0;
 };
 

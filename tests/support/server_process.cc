@@ -102,7 +102,7 @@ absl::StatusOr<std::unique_ptr<ServerProcess>> ServerProcess::Start(Options opti
     server->address_ = fmt::format("127.0.0.1:{}", PickPort());
     started = server->Launch();
     if (started.ok()) return server;
-    if (server->Log().find("in use") == std::string::npos) break;
+    if (server->Log().find("is already in use") == std::string::npos) break;
   }
   return started;
 }

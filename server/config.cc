@@ -1,0 +1,266 @@
+#include "server/config.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cctype>
+#include <charconv>
+#include <utility>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "fmt/format.h"
+
+#include "storage/options.h"
+
+namespace thermocline::server {
+namespace {
+
+constexpr uint64_t kMaxMemoryBytes = uint64_t{16} << 40;
+constexpr std::chrono::milliseconds kMinFlushInterval(1);
+constexpr std::chrono::milliseconds kMaxFlushInterval(60'000);
+constexpr int kMaxReadThreads = 256;
+constexpr std::array kLogLevels = {"trace", "debug", "info", "warn", "error"};
+
+struct Unit {
+  std::string_view name;  // in lower case
+  uint64_t factor;
+};
+constexpr std::array<Unit, 10> kSizeUnits = {{{"", 1},
+                                              {"b", 1},
+                                              {"kib", uint64_t{1} << 10},
+                                              {"mib", uint64_t{1} << 20},
+                                              {"gib", uint64_t{1} << 30},
+                                              {"tib", uint64_t{1} << 40},
+                                              {"kb", 1'000},
+                                              {"mb", 1'000'000},
+                                              {"gb", 1'000'000'000},
+                                              {"tb", 1'000'000'000'000}}};
+constexpr std::array<Unit, 3> kTimeUnits = {{{"ms", 1}, {"s", 1'000}, {"m", 60'000}}};
+
+// The values as they were written, before they are understood.
+struct Texts {
+  std::string listen = "127.0.0.1:7070";
+  std::string data = "./data";
+  std::string memory = "1GiB";
+  std::string block_size = "0";
+  std::string flush_interval = "100ms";
+  std::string read_threads = "16";
+  std::string log_level = "info";
+};
+
+// A whole number followed by a unit, perhaps with spaces between them.
+template <size_t N>
+std::optional<uint64_t> ParseWithUnit(std::string_view text, const std::array<Unit, N>& units) {
+  uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc()) return std::nullopt;
+  std::string name(end, text.data() + text.size());
+  name.erase(0, name.find_first_not_of(' '));
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+  for (const Unit& unit : units) {
+    if (unit.name != name) continue;
+    uint64_t product = 0;
+    if (__builtin_mul_overflow(number, unit.factor, &product)) return std::nullopt;
+    return product;
+  }
+  return std::nullopt;
+}
+
+absl::Status Refuse(std::string_view flag, std::string_view value, std::string_view allowed) {
+  return absl::InvalidArgumentError(fmt::format("--{} '{}' is not allowed: {}", flag, value, allowed));
+}
+
+absl::Status ReadListen(const std::string& text, Config& config) {
+  constexpr std::string_view kAllowed =
+      "give HOST:PORT, such as 127.0.0.1:7070 or [::1]:7070, with a port from 0 to 65535 (0: any free one)";
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos || colon == 0) return Refuse("listen", text, kAllowed);
+  std::string host = text.substr(0, colon);
+  if (host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  } else if (host.find(':') != std::string::npos) {
+    return Refuse("listen", text, kAllowed);
+  }
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data() + colon + 1, end, config.port);
+  if (error != std::errc() || stop != end || host.empty()) return Refuse("listen", text, kAllowed);
+  config.host = std::move(host);
+  return absl::OkStatus();
+}
+
+absl::Status ReadData(const std::string& text, Config& config) {
+  // The parser of config files ends a string at '#', and so leaves half of the quotes.
+  if (text.empty() || text.find_first_of("\"'") != std::string::npos) {
+    return Refuse("data", text,
+                  "give the path of a directory, without quotes in it (and, in a config file, without #)");
+  }
+  config.data_directory = text;
+  return absl::OkStatus();
+}
+
+absl::Status ReadMemory(const std::string& text, Config& config) {
+  const std::optional<uint64_t> bytes = ParseSize(text);
+  if (!bytes || *bytes < storage::kMinMemoryBytes || *bytes > kMaxMemoryBytes) {
+    return Refuse("memory", text,
+                  fmt::format("give a size from {} to {}, a whole number with a unit such as 512MiB or 8GiB",
+                              FormatSize(storage::kMinMemoryBytes), FormatSize(kMaxMemoryBytes)));
+  }
+  config.memory_bytes = *bytes;
+  return absl::OkStatus();
+}
+
+absl::Status ReadBlockSize(const std::string& text, Config& config) {
+  const std::optional<uint64_t> bytes = ParseSize(text);
+  const bool in_range = bytes && *bytes >= storage::kMinBlockBytes && *bytes <= storage::kMaxBlockBytes;
+  if (!bytes || (*bytes != 0 && (!in_range || !std::has_single_bit(*bytes)))) {
+    return Refuse("block-size", text,
+                  fmt::format("give a power of two from {} to {}, or 0 to have it chosen from --memory",
+                              FormatSize(storage::kMinBlockBytes), FormatSize(storage::kMaxBlockBytes)));
+  }
+  config.block_bytes = static_cast<uint32_t>(*bytes);
+  return absl::OkStatus();
+}
+
+absl::Status ReadFlushInterval(const std::string& text, Config& config) {
+  const std::optional<std::chrono::milliseconds> interval = ParseDuration(text);
+  if (!interval || *interval < kMinFlushInterval || *interval > kMaxFlushInterval) {
+    return Refuse("flush-interval", text,
+                  "give a time from 1ms to 1m, a whole number with a unit (ms, s, m)");
+  }
+  config.flush_interval = *interval;
+  return absl::OkStatus();
+}
+
+absl::Status ReadReadThreads(const std::string& text, Config& config) {
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, config.read_threads);
+  if (error != std::errc() || stop != end || config.read_threads < 1 ||
+      config.read_threads > kMaxReadThreads) {
+    return Refuse("read-threads", text, fmt::format("give a whole number from 1 to {}", kMaxReadThreads));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadLogLevel(const std::string& text, Config& config) {
+  if (std::find(kLogLevels.begin(), kLogLevels.end(), text) == kLogLevels.end()) {
+    return Refuse("log-level", text, fmt::format("give one of {}", fmt::join(kLogLevels, ", ")));
+  }
+  config.log_level = text;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Config> Understand(const Texts& texts) {
+  Config config;
+  absl::Status status = ReadListen(texts.listen, config);
+  status.Update(ReadData(texts.data, config));
+  status.Update(ReadMemory(texts.memory, config));
+  status.Update(ReadBlockSize(texts.block_size, config));
+  status.Update(ReadFlushInterval(texts.flush_interval, config));
+  status.Update(ReadReadThreads(texts.read_threads, config));
+  status.Update(ReadLogLevel(texts.log_level, config));
+  if (!status.ok()) return status;
+  return config;
+}
+
+void Describe(CLI::App& app, Texts& texts) {
+  const auto add = [&app](const std::string& flag, std::string& text, const std::string& kind,
+                          const std::string& description) {
+    app.add_option(flag, text, description)->type_name(kind)->capture_default_str();
+  };
+  add("--listen", texts.listen, "HOST:PORT",
+      "Where to serve. Everyone who can reach this address can read and write; 0.0.0.0 serves the whole "
+      "network. Port 0 takes any free port, which the first line of the log tells");
+  add("--data", texts.data, "DIRECTORY", "Where the data lives; created if missing. One server at a time");
+  add("--memory", texts.memory, "SIZE",
+      "The one number for memory, such as 512MiB or 8GiB: the index of all keys and as many values as fit; "
+      "the others are read from the disk. The process takes at most 64 MiB more");
+  add("--block-size", texts.block_size, "SIZE",
+      "Size of the log's files for a new data directory: a power of two from 64KiB to 64MiB; 0 chooses it "
+      "from "
+      "--memory. It bounds the largest value");
+  add("--flush-interval", texts.flush_interval, "TIME",
+      "A write of class MEMORY is on the disk after at most this long, such as 100ms");
+  add("--read-threads", texts.read_threads, "N", "How many values are read from the disk at the same time");
+  add("--log-level", texts.log_level, "LEVEL",
+      "How much to log on stderr: trace, debug, info, warn or error");
+  app.set_version_flag("--version", "thermocline-server " THERMOCLINE_VERSION, "Print the version and leave")
+      ->configurable(false);
+  app.set_help_flag("-h,--help", "Print this help and leave")->configurable(false);
+  app.set_config("--config", "",
+                 "Read settings from a TOML file: memory = \"8GiB\" is --memory 8GiB. Flags win")
+      ->type_name("FILE")
+      ->configurable(false);
+  app.allow_config_extras(CLI::config_extras_mode::error);
+  app.footer(
+      "Example: keep values in ./data, at most 8 GiB of them in memory, and serve this machine:\n"
+      "  thermocline-server --data ./data --memory 8GiB\n"
+      "SIGTERM or Ctrl-C finishes what is under way, syncs and exits with 0; a second one exits at once with "
+      "1.\n"
+      "Exit codes: 0 stopped as told, 1 could not start or stop cleanly, 2 wrong flag or config file.");
+}
+
+// One line for people, from the messages of the command line library.
+std::string Explain(const CLI::ParseError& error, const CLI::App& app) {
+  constexpr std::string_view kUnknownKey = "INI was not able to parse ";
+  const std::string what = error.what();
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ConfigError)) {
+    const std::string file = app.get_config_ptr()->as<std::string>();
+    if (!what.starts_with(kUnknownKey)) return fmt::format("config file {}: {}", file, what);
+    return fmt::format(
+        "config file {}: unknown key '{}'; known are listen, data, memory, block-size, flush-interval, "
+        "read-threads and log-level",
+        file, what.substr(kUnknownKey.size()));
+  }
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::FileError)) return "--config " + what;
+  return what + " (see --help)";
+}
+
+}  // namespace
+
+absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) {
+  CLI::App app("Thermocline: a durable key/value server for more data than memory, over gRPC.",
+               "thermocline-server");
+  Texts texts;
+  Describe(app, texts);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return CommandLine{{}, app.help()};
+  } catch (const CLI::CallForVersion& version) {
+    return CommandLine{{}, std::string(version.what()) + "\n"};
+  } catch (const CLI::ParseError& error) {
+    return absl::InvalidArgumentError(Explain(error, app));
+  }
+  absl::StatusOr<Config> config = Understand(texts);
+  if (!config.ok()) return config.status();
+  return CommandLine{*std::move(config), ""};
+}
+
+std::string HostPort(std::string_view host, int port) {
+  const bool bare_ipv6 = host.find(':') != std::string_view::npos;
+  return bare_ipv6 ? fmt::format("[{}]:{}", host, port) : fmt::format("{}:{}", host, port);
+}
+
+std::optional<uint64_t> ParseSize(std::string_view text) { return ParseWithUnit(text, kSizeUnits); }
+
+std::optional<std::chrono::milliseconds> ParseDuration(std::string_view text) {
+  const std::optional<uint64_t> ms = ParseWithUnit(text, kTimeUnits);
+  if (!ms || *ms > static_cast<uint64_t>(std::chrono::milliseconds::max().count())) return std::nullopt;
+  return std::chrono::milliseconds(*ms);
+}
+
+std::string FormatSize(uint64_t bytes) {
+  constexpr std::array kNames = {"B", "KiB", "MiB", "GiB", "TiB"};
+  size_t unit = 0;
+  double amount = static_cast<double>(bytes);
+  while (amount >= 1024 && unit + 1 < kNames.size()) {
+    amount /= 1024;
+    ++unit;
+  }
+  const bool whole = amount == static_cast<double>(static_cast<uint64_t>(amount));
+  return whole ? fmt::format("{:.0f} {}", amount, kNames[unit])
+               : fmt::format("{:.1f} {}", amount, kNames[unit]);
+}
+
+}  // namespace thermocline::server

@@ -1,0 +1,246 @@
+#include "server/grpc_endpoint.h"
+
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <string_view>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utility>
+
+#include "fmt/format.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/grpcpp.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/resource_quota.h"
+#include <netdb.h>
+
+#include "server/config.h"
+#include "server/status.h"
+#include "thermocline/v1/admin.grpc.pb.h"
+#include "thermocline/v1/key_value.grpc.pb.h"
+
+namespace thermocline::server {
+namespace {
+
+grpc::Status ToGrpc(const absl::Status& status) {
+  return {static_cast<grpc::StatusCode>(WireCode(status)), std::string(status.message())};
+}
+
+KeyValueService::Done FinishWith(grpc::ServerUnaryReactor* reactor) {
+  return [reactor](const absl::Status& status) { reactor->Finish(ToGrpc(status)); };
+}
+
+// One Scan call; gRPC owns it until OnDone.
+class ScanCall : public grpc::ServerWriteReactor<v1::ScanResponse> {
+ public:
+  ScanCall(KeyValueService& service, const v1::ScanRequest& request) {
+    absl::StatusOr<ScanReader> reader = service.Scan(request);
+    if (reader.ok()) {
+      reader_.emplace(*std::move(reader));
+      ReadPage();
+    } else {
+      Finish(ToGrpc(reader.status()));
+    }
+  }
+
+  // The client took the page (or gRPC's buffers have room for it): only now is the next one read.
+  void OnWriteDone(bool ok) override {
+    if (!ok) return Finish(grpc::Status::CANCELLED);
+    if (!more_) return Finish(grpc::Status::OK);
+    ReadPage();
+  }
+
+  // A cancelled call fails its next write, and that ends it.
+  void OnCancel() override {}
+  void OnDone() override { delete this; }
+
+ private:
+  void ReadPage() {
+    page_.Clear();
+    reader_->Next(&page_, [this](absl::StatusOr<bool> more) {
+      if (!more.ok()) return Finish(ToGrpc(more.status()));
+      more_ = *more;
+      StartWrite(&page_);
+    });
+  }
+
+  std::optional<ScanReader> reader_;
+  v1::ScanResponse page_;
+  bool more_ = false;
+};
+
+class KeyValueBinding : public v1::KeyValue::CallbackService {
+ public:
+  explicit KeyValueBinding(KeyValueService& service) : service_(service) {}
+
+  grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext* context, const v1::GetRequest* request,
+                                v1::GetResponse* response) override {
+    return Bind(&KeyValueService::Get, context, request, response);
+  }
+  grpc::ServerUnaryReactor* Set(grpc::CallbackServerContext* context, const v1::SetRequest* request,
+                                v1::WriteResponse* response) override {
+    return Bind(&KeyValueService::Set, context, request, response);
+  }
+  grpc::ServerUnaryReactor* Delete(grpc::CallbackServerContext* context, const v1::DeleteRequest* request,
+                                   v1::WriteResponse* response) override {
+    return Bind(&KeyValueService::Delete, context, request, response);
+  }
+  grpc::ServerUnaryReactor* BatchGet(grpc::CallbackServerContext* context, const v1::BatchGetRequest* request,
+                                     v1::BatchGetResponse* response) override {
+    return Bind(&KeyValueService::BatchGet, context, request, response);
+  }
+  grpc::ServerUnaryReactor* BatchWrite(grpc::CallbackServerContext* context,
+                                       const v1::BatchWriteRequest* request,
+                                       v1::BatchWriteResponse* response) override {
+    return Bind(&KeyValueService::BatchWrite, context, request, response);
+  }
+  grpc::ServerWriteReactor<v1::ScanResponse>* Scan(grpc::CallbackServerContext*,
+                                                   const v1::ScanRequest* request) override {
+    return new ScanCall(service_, *request);
+  }
+
+ private:
+  template <typename Request, typename Response>
+  grpc::ServerUnaryReactor* Bind(void (KeyValueService::*method)(const Request&, Response*,
+                                                                 KeyValueService::Done),
+                                 grpc::CallbackServerContext* context, const Request* request,
+                                 Response* response) {
+    grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+    (service_.*method)(*request, response, FinishWith(reactor));
+    return reactor;
+  }
+
+  KeyValueService& service_;
+};
+
+class AdminBinding : public v1::Admin::CallbackService {
+ public:
+  explicit AdminBinding(AdminService& service) : service_(service) {}
+
+  grpc::ServerUnaryReactor* Stats(grpc::CallbackServerContext* context, const v1::StatsRequest* request,
+                                  v1::StatsResponse* response) override {
+    grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+    service_.Stats(*request, response);
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+  grpc::ServerUnaryReactor* Flush(grpc::CallbackServerContext* context, const v1::FlushRequest* request,
+                                  v1::FlushResponse*) override {
+    grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+    service_.Flush(*request, FinishWith(reactor));
+    return reactor;
+  }
+
+ private:
+  AdminService& service_;
+};
+
+// Why the address cannot be listened on: gRPC only logs it, so we ask the system ourselves.
+std::string WhyNotListening(const std::string& host, uint16_t port) {
+  addrinfo hints = {};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  addrinfo* addresses = nullptr;
+  const std::string service = std::to_string(port);
+  if (const int error = getaddrinfo(host.c_str(), service.c_str(), &hints, &addresses); error != 0) {
+    return fmt::format("{}", gai_strerror(error));
+  }
+  std::string reason = "gRPC refused it";
+  for (const addrinfo* address = addresses; address != nullptr; address = address->ai_next) {
+    const int probe = socket(address->ai_family, address->ai_socktype | SOCK_CLOEXEC, address->ai_protocol);
+    if (probe < 0) continue;
+    const int one = 1;
+    setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (bind(probe, address->ai_addr, address->ai_addrlen) != 0 || listen(probe, 1) != 0) {
+      reason = errno == EADDRINUSE ? fmt::format("port {} is already in use by another program", port)
+                                   : std::string(std::strerror(errno));
+    }
+    close(probe);
+  }
+  freeaddrinfo(addresses);
+  return reason;
+}
+
+void SetLimits(grpc::ServerBuilder& builder, const GrpcEndpoint::Options& options) {
+  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  // Two servers on one port would each get a part of the clients.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  grpc::ResourceQuota quota("server");
+  quota.Resize(options.buffer_bytes);
+  builder.SetResourceQuota(quota);
+  // The reflection service is the only one that needs polling threads of its own.
+  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
+}
+
+}  // namespace
+
+class GrpcEndpoint::Impl {
+ public:
+  Impl(KeyValueService& key_value, AdminService& admin) : key_value_(key_value), admin_(admin) {}
+
+  absl::Status Start(const Options& options) {
+    static const bool plugins = [] {
+      grpc::EnableDefaultHealthCheckService(true);
+      grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+      return true;
+    }();
+    static_cast<void>(plugins);
+    grpc::ServerBuilder builder;
+    SetLimits(builder, options);
+    const std::string address = HostPort(options.host, options.port);
+    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(&key_value_);
+    builder.RegisterService(&admin_);
+    server_ = builder.BuildAndStart();
+    if (server_ == nullptr || port_ == 0) {
+      return absl::UnavailableError(
+          fmt::format("cannot listen on {}: {}", address, WhyNotListening(options.host, options.port)));
+    }
+    SetHealth(true);
+    return absl::OkStatus();
+  }
+
+  void Stop(std::chrono::milliseconds patience) {
+    if (server_ == nullptr) return;
+    SetHealth(false);
+    server_->Shutdown(std::chrono::system_clock::now() + patience);
+    server_->Wait();
+    server_.reset();
+  }
+
+  int port() const { return port_; }
+
+ private:
+  void SetHealth(bool serving) {
+    grpc::HealthCheckServiceInterface& health = *server_->GetHealthCheckService();
+    health.SetServingStatus(serving);
+    health.SetServingStatus(v1::KeyValue::service_full_name(), serving);
+    health.SetServingStatus(v1::Admin::service_full_name(), serving);
+  }
+
+  KeyValueBinding key_value_;
+  AdminBinding admin_;
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+GrpcEndpoint::GrpcEndpoint(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+GrpcEndpoint::~GrpcEndpoint() { Stop(std::chrono::milliseconds(0)); }
+
+absl::StatusOr<std::unique_ptr<GrpcEndpoint>> GrpcEndpoint::Start(const Options& options,
+                                                                  KeyValueService& key_value,
+                                                                  AdminService& admin) {
+  auto impl = std::make_unique<Impl>(key_value, admin);
+  if (absl::Status status = impl->Start(options); !status.ok()) return status;
+  return std::unique_ptr<GrpcEndpoint>(new GrpcEndpoint(std::move(impl)));
+}
+
+int GrpcEndpoint::port() const { return impl_->port(); }
+
+void GrpcEndpoint::Stop(std::chrono::milliseconds patience) { impl_->Stop(patience); }
+
+}  // namespace thermocline::server

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+#include "server/service/admin.h"
+#include "server/service/key_value.h"
+
+namespace thermocline::server {
+
+// The largest message the server receives: a value of 16 MiB, its key and what goes around them.
+inline constexpr int kMaxMessageBytes = (16 << 20) + (256 << 10);
+
+// Serves the services over gRPC on one port, with the standard health and reflection services: everything
+// that knows the transport. Stop and destroy it on one thread.
+class GrpcEndpoint {
+ public:
+  struct Options {
+    std::string host;
+    uint16_t port = 0;          // 0: any free one
+    uint64_t buffer_bytes = 0;  // what gRPC may hold of messages that are not yet whole or not yet sent
+  };
+
+  // The services must outlive the endpoint. UNAVAILABLE, naming the address and the system's reason, if it
+  // cannot listen.
+  static absl::StatusOr<std::unique_ptr<GrpcEndpoint>> Start(const Options& options,
+                                                             KeyValueService& key_value, AdminService& admin);
+
+  // Stops as Stop(0) does, if that has not happened.
+  ~GrpcEndpoint();
+
+  // The port that is served.
+  int port() const;
+
+  // Refuses new connections and calls (UNAVAILABLE), waits until those under way have ended, and after
+  // `patience` cancels those that have not. Returns when no call is left.
+  void Stop(std::chrono::milliseconds patience);
+
+ private:
+  class Impl;
+  explicit GrpcEndpoint(std::unique_ptr<Impl> impl);
+
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace thermocline::server

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "server/config.h"
+#include "server/grpc_endpoint.h"
+#include "server/service/admin.h"
+#include "server/service/key_value.h"
+#include "storage/engine.h"
+#include "storage/posix_file_system.h"
+#include "storage/system_clock.h"
+#include "storage/thread_pool.h"
+
+namespace thermocline::server {
+
+// A whole server: the store in its data directory and the endpoint that serves it. Start, stop and destroy it
+// on one thread.
+class Server {
+ public:
+  // Opens the store, which may take as long as its recovery, and serves. Every error names the directory or
+  // the address, and what is wrong with it.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const Config& config);
+
+  // Stops without waiting for calls under way.
+  ~Server();
+
+  // Where it serves: "host:port", with the real port.
+  const std::string& address() const { return address_; }
+
+  storage::EngineStats Stats() const { return engine_->Stats(); }
+
+  // Refuses new calls, finishes those under way (cancelling after `patience` what has not ended), and syncs.
+  // Once. Returns what went wrong with the sync.
+  absl::Status Stop(std::chrono::milliseconds patience);
+
+ private:
+  explicit Server(const Config& config);
+
+  absl::Status Open(const Config& config);
+  absl::Status Serve(const Config& config);
+
+  storage::PosixFileSystem files_;
+  storage::SystemClock clock_;
+  storage::SystemRandom random_;
+  storage::ThreadPool reads_;
+  storage::ThreadPool commits_;
+  std::unique_ptr<storage::Engine> engine_;
+  std::unique_ptr<KeyValueService> key_value_;
+  std::unique_ptr<AdminService> admin_;
+  std::unique_ptr<GrpcEndpoint> endpoint_;
+  std::string address_;
+};
+
+}  // namespace thermocline::server

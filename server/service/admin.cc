@@ -1,0 +1,84 @@
+#include "server/service/admin.h"
+
+#include <cstdint>
+#include <fstream>
+#include <string>
+#include <unistd.h>
+#include <utility>
+
+namespace thermocline::server {
+namespace {
+
+uint64_t ResidentSetBytes() {
+  std::ifstream statm("/proc/self/statm");
+  uint64_t total_pages = 0;
+  uint64_t resident_pages = 0;
+  if (!(statm >> total_pages >> resident_pages)) return 0;
+  return resident_pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+void FillMemory(const storage::EngineStats& stats, v1::Memory& memory) {
+  const auto add_share = [&memory](const char* name, uint64_t used_bytes) {
+    v1::Memory::Share& share = *memory.add_shares();
+    share.set_name(name);
+    share.set_used_bytes(used_bytes);
+    memory.set_used_bytes(memory.used_bytes() + used_bytes);
+  };
+  memory.set_limit_bytes(stats.memory_limit);
+  add_share("index", stats.index_bytes);
+  add_share("blocks", stats.block_bytes);
+  add_share("chunk tables", stats.chunk_table_bytes);
+  memory.set_resident_set_bytes(ResidentSetBytes());
+}
+
+void FillLog(const storage::EngineStats& stats, v1::Log& log) {
+  log.set_blocks(stats.blocks);
+  log.set_resident_blocks(stats.resident_blocks);
+  log.set_resident_bytes(stats.block_bytes);
+  log.set_disk_bytes(stats.disk_bytes);
+  log.set_written_bytes(stats.written_bytes);
+  log.set_syncs(stats.syncs);
+  log.set_unsynced_bytes(stats.unsynced_bytes);
+  log.set_accepts_writes(stats.write_status.ok());
+  log.set_refusal(std::string(stats.write_status.message()));
+}
+
+void FillIndex(const storage::EngineStats& stats, v1::Index& index) {
+  index.set_slots(stats.index_slots);
+  index.set_unresolved_slots(stats.unresolved_slots);
+  index.set_bytes(stats.index_bytes);
+  index.set_live_keys_min(stats.live_keys_min);
+  index.set_live_keys_max(stats.live_keys_max);
+}
+
+void FillOperations(const storage::EngineStats& stats, v1::Operations& operations) {
+  operations.set_gets(stats.gets);
+  operations.set_hits_memory(stats.hits_memory);
+  operations.set_hits_disk(stats.hits_disk);
+  operations.set_misses(stats.misses);
+  operations.set_disk_reads(stats.disk_reads);
+  operations.set_sets(stats.sets);
+  operations.set_deletes(stats.deletes);
+  operations.set_updates_in_place(stats.updates_in_place);
+  operations.set_conditions_failed(stats.conditions_failed);
+}
+
+}  // namespace
+
+void AdminService::Stats(const v1::StatsRequest&, v1::StatsResponse* response) {
+  const storage::EngineStats stats = engine_.Stats();
+  FillMemory(stats, *response->mutable_memory());
+  FillLog(stats, *response->mutable_log());
+  FillIndex(stats, *response->mutable_index());
+  FillOperations(stats, *response->mutable_operations());
+  response->set_server_version(THERMOCLINE_VERSION);
+  const auto uptime = std::chrono::steady_clock::now() - started_;
+  response->set_uptime_ms(std::chrono::duration_cast<std::chrono::milliseconds>(uptime).count());
+  response->set_recovery_ms(stats.recovery_ms);
+}
+
+void AdminService::Flush(const v1::FlushRequest&, absl::AnyInvocable<void(absl::Status)> done) {
+  engine_.Flush(std::move(done));
+}
+
+}  // namespace thermocline::server

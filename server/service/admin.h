@@ -1,0 +1,30 @@
+#pragma once
+
+#include <chrono>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+
+#include "storage/engine.h"
+#include "thermocline/v1/admin.pb.h"
+
+namespace thermocline::server {
+
+// The methods of admin.proto (which says what they mean), whatever brings the messages. Thread-safe.
+class AdminService {
+ public:
+  // `engine` must outlive the service and every operation. Uptime counts from here.
+  explicit AdminService(storage::Engine& engine)
+      : engine_(engine), started_(std::chrono::steady_clock::now()) {}
+
+  void Stats(const v1::StatsRequest& request, v1::StatsResponse* response);
+
+  // Calls `done` exactly once, during the call or later on a thread of the engine.
+  void Flush(const v1::FlushRequest& request, absl::AnyInvocable<void(absl::Status)> done);
+
+ private:
+  storage::Engine& engine_;
+  const std::chrono::steady_clock::time_point started_;
+};
+
+}  // namespace thermocline::server

@@ -159,7 +159,7 @@ class PosixFile : public File {
     const std::unique_ptr<char, decltype(&std::free)> buffer(
         static_cast<char*>(std::aligned_alloc(kDirectAlignment, end - begin)), &std::free);
     if (buffer == nullptr) return Failure(ENOMEM, fmt::format("read {} bytes of", out.size()), path_);
-    const absl::Status status =
+    absl::Status status =
         ReadAtLeast(begin, std::span<char>(buffer.get(), end - begin), offset + out.size() - begin);
     if (absl::IsOutOfRange(status)) return BeyondEnd(offset, out.size());
     if (status.ok()) std::memcpy(out.data(), buffer.get() + (offset - begin), out.size());

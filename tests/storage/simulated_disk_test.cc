@@ -24,10 +24,8 @@ namespace {
 using storage::File;
 using Mode = storage::FileSystem::Mode;
 using Operation = SimulatedDisk::Operation;
-using ::testing::Contains;
 using ::testing::Each;
 using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
@@ -350,6 +348,7 @@ TEST(SimulatedDiskTest, ServesThreadsAtOnceAndCrashesUnderThem) {
   SimulatedDisk disk(1);
   auto file = CreateSafely(disk, "/file");
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
       uint64_t offset = t;

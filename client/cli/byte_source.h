@@ -1,0 +1,51 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace thermocline::cli {
+
+// A file or pipe that is read once, front to back, through a buffer of fixed size. For one thread at a time,
+// except where stated.
+class ByteSource {
+ public:
+  // "-" reads the descriptor `standard_input`, which stays open. NOT_FOUND, PERMISSION_DENIED: names the
+  // path.
+  static absl::StatusOr<std::unique_ptr<ByteSource>> Open(const std::string& path, int standard_input);
+
+  ~ByteSource();
+
+  // Bytes that come next, at least one; empty at the end or after a failure (see status()).
+  std::string_view Peek();
+  // Moves on by `bytes`, at most as many as Peek() has shown.
+  void Consume(size_t bytes);
+
+  const absl::Status& status() const { return status_; }
+  // How many bytes were consumed. From any thread.
+  uint64_t consumed() const { return consumed_.load(std::memory_order_relaxed); }
+  // How many bytes there are in all; nullopt if that is not known.
+  std::optional<uint64_t> size() const { return size_; }
+
+ private:
+  ByteSource(std::string path, int descriptor, bool owned);
+
+  const std::string path_;
+  const int descriptor_;
+  const bool owned_;
+  std::optional<uint64_t> size_;
+  std::vector<char> buffer_;
+  size_t begin_ = 0;  // of what is left in buffer_
+  size_t end_ = 0;
+  std::atomic<uint64_t> consumed_ = 0;
+  absl::Status status_;
+};
+
+}  // namespace thermocline::cli

@@ -1,0 +1,125 @@
+#include <chrono>
+
+#include "fmt/format.h"
+#include "nlohmann/json.hpp"
+
+#include "client/cli/commands.h"
+#include "client/cli/text.h"
+
+namespace thermocline::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+// The names of proto/thermocline/v1/admin.proto.
+ordered_json ToJson(const ServerStats& stats) {
+  ordered_json shares = ordered_json::array();
+  for (const auto& share : stats.memory.shares) {
+    shares.push_back({{"name", share.name}, {"used_bytes", share.used_bytes}});
+  }
+  const auto& [blocks, resident_blocks, resident_bytes, disk_bytes, written_bytes, syncs, unsynced_bytes,
+               accepts_writes, refusal] = stats.log;
+  const auto& [slots, unresolved_slots, index_bytes, live_keys_min, live_keys_max] = stats.index;
+  const auto& [gets, hits_memory, hits_disk, misses, disk_reads, sets, deletes, updates_in_place,
+               conditions_failed] = stats.operations;
+  return {
+      {"server_version", stats.server_version},
+      {"uptime_ms", stats.uptime_ms},
+      {"recovery_ms", stats.recovery_ms},
+      {"memory",
+       {{"limit_bytes", stats.memory.limit_bytes},
+        {"used_bytes", stats.memory.used_bytes},
+        {"shares", shares},
+        {"resident_set_bytes", stats.memory.resident_set_bytes}}},
+      {"log",
+       {{"blocks", blocks},
+        {"resident_blocks", resident_blocks},
+        {"resident_bytes", resident_bytes},
+        {"disk_bytes", disk_bytes},
+        {"written_bytes", written_bytes},
+        {"syncs", syncs},
+        {"unsynced_bytes", unsynced_bytes},
+        {"accepts_writes", accepts_writes},
+        {"refusal", refusal}}},
+      {"index",
+       {{"slots", slots},
+        {"unresolved_slots", unresolved_slots},
+        {"bytes", index_bytes},
+        {"live_keys_min", live_keys_min},
+        {"live_keys_max", live_keys_max}}},
+      {"operations",
+       {{"gets", gets},
+        {"hits_memory", hits_memory},
+        {"hits_disk", hits_disk},
+        {"misses", misses},
+        {"disk_reads", disk_reads},
+        {"sets", sets},
+        {"deletes", deletes},
+        {"updates_in_place", updates_in_place},
+        {"conditions_failed", conditions_failed}}},
+  };
+}
+
+void Line(std::ostream& out, std::string_view name, std::string_view value) {
+  out << fmt::format("  {:<20}{}\n", name, value);
+}
+
+void PrintHolding(const ServerStats& stats, std::ostream& out) {
+  const auto& [limit, used, shares, resident] = stats.memory;
+  out << "memory\n";
+  Line(out, "limit", FormatBytes(limit));
+  Line(out, "used", FormatBytes(used));
+  for (const auto& share : shares) Line(out, "  " + share.name, FormatBytes(share.used_bytes));
+  Line(out, "process", FormatBytes(resident));
+
+  const ServerStats::Index& index = stats.index;
+  out << "keys\n";
+  Line(out, "live",
+       index.live_keys_min == index.live_keys_max
+           ? FormatCount(index.live_keys_max)
+           : fmt::format("{} to {}", FormatCount(index.live_keys_min), FormatCount(index.live_keys_max)));
+  Line(out, "index slots",
+       fmt::format("{}, {} unresolved", FormatCount(index.slots), FormatCount(index.unresolved_slots)));
+
+  const ServerStats::Log& log = stats.log;
+  out << "log\n";
+  Line(out, "blocks",
+       fmt::format("{}, {} of them in memory", FormatCount(log.blocks), FormatCount(log.resident_blocks)));
+  Line(out, "on disk", FormatBytes(log.disk_bytes));
+  Line(out, "not yet synced", FormatBytes(log.unsynced_bytes));
+  Line(out, "written", fmt::format("{} in {} syncs", FormatBytes(log.written_bytes), FormatCount(log.syncs)));
+  Line(out, "accepts writes", log.accepts_writes ? "yes" : "no: " + log.refusal);
+}
+
+void PrintOperations(const ServerStats::Operations& operations, std::ostream& out) {
+  out << "operations since the start\n";
+  Line(out, "gets", FormatCount(operations.gets));
+  Line(out, "  from memory", FormatCount(operations.hits_memory));
+  Line(out, "  from disk", FormatCount(operations.hits_disk));
+  Line(out, "  not found", FormatCount(operations.misses));
+  Line(out, "disk reads", FormatCount(operations.disk_reads));
+  Line(out, "sets", FormatCount(operations.sets));
+  Line(out, "  in place", FormatCount(operations.updates_in_place));
+  Line(out, "deletes", FormatCount(operations.deletes));
+  Line(out, "conditions not met", FormatCount(operations.conditions_failed));
+}
+
+}  // namespace
+
+ExitCode Execute(const StatsCommand&, Context& context) {
+  const absl::StatusOr<ServerStats> stats = context.client.Stats();
+  if (!stats.ok()) return FailCall(stats.status(), context.io);
+  std::ostream& out = context.io.out;
+  if (context.json) {
+    out << ToJson(*stats).dump() << "\n";
+    return kOk;
+  }
+  out << fmt::format("thermocline-server {}, up {}, recovered in {}\n", stats->server_version,
+                     FormatDuration(std::chrono::milliseconds(stats->uptime_ms)),
+                     FormatDuration(std::chrono::milliseconds(stats->recovery_ms)));
+  PrintHolding(*stats, out);
+  PrintOperations(stats->operations, out);
+  return kOk;
+}
+
+}  // namespace thermocline::cli

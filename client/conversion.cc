@@ -1,0 +1,159 @@
+#include "client/conversion.h"
+
+#include <string>
+
+#include "fmt/format.h"
+
+namespace thermocline::conversion {
+namespace {
+
+v1::Durability ToWire(Durability durability) {
+  return durability == Durability::kMemory ? v1::MEMORY : v1::SYNC;
+}
+
+void Fill(const Condition& condition, v1::Condition* wire) {
+  switch (condition.kind) {
+    case Condition::Kind::kNone:
+      break;
+    case Condition::Kind::kIfAbsent:
+      wire->set_if_absent(true);
+      break;
+    case Condition::Kind::kIfPresent:
+      wire->set_if_present(true);
+      break;
+    case Condition::Kind::kIfVersion:
+      wire->set_if_version(condition.version);
+      break;
+  }
+}
+
+template <class Request>
+void FillCondition(const Condition& condition, Request& request) {
+  if (condition.kind != Condition::Kind::kNone) Fill(condition, request.mutable_condition());
+}
+
+ServerStats::Memory ToMemory(const v1::Memory& wire) {
+  ServerStats::Memory memory{
+      .limit_bytes = wire.limit_bytes(),
+      .used_bytes = wire.used_bytes(),
+      .shares = {},
+      .resident_set_bytes = wire.resident_set_bytes(),
+  };
+  for (const v1::Memory::Share& share : wire.shares())
+    memory.shares.push_back({share.name(), share.used_bytes()});
+  return memory;
+}
+
+ServerStats::Log ToLog(const v1::Log& wire) {
+  return {
+      .blocks = wire.blocks(),
+      .resident_blocks = wire.resident_blocks(),
+      .resident_bytes = wire.resident_bytes(),
+      .disk_bytes = wire.disk_bytes(),
+      .written_bytes = wire.written_bytes(),
+      .syncs = wire.syncs(),
+      .unsynced_bytes = wire.unsynced_bytes(),
+      .accepts_writes = wire.accepts_writes(),
+      .refusal = wire.refusal(),
+  };
+}
+
+ServerStats::Index ToIndex(const v1::Index& wire) {
+  return {
+      .slots = wire.slots(),
+      .unresolved_slots = wire.unresolved_slots(),
+      .bytes = wire.bytes(),
+      .live_keys_min = wire.live_keys_min(),
+      .live_keys_max = wire.live_keys_max(),
+  };
+}
+
+ServerStats::Operations ToOperations(const v1::Operations& wire) {
+  return {
+      .gets = wire.gets(),
+      .hits_memory = wire.hits_memory(),
+      .hits_disk = wire.hits_disk(),
+      .misses = wire.misses(),
+      .disk_reads = wire.disk_reads(),
+      .sets = wire.sets(),
+      .deletes = wire.deletes(),
+      .updates_in_place = wire.updates_in_place(),
+      .conditions_failed = wire.conditions_failed(),
+  };
+}
+
+}  // namespace
+
+absl::Status CheckKey(std::string_view key) {
+  if (key.empty()) return absl::InvalidArgumentError("the key is empty; a key has 1 to 65 536 bytes");
+  if (key.size() > kMaxKeyBytes) {
+    return absl::InvalidArgumentError(fmt::format("the key has {} bytes; the limit is 65 536", key.size()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckValue(std::string_view key, std::string_view value) {
+  if (absl::Status status = CheckKey(key); !status.ok()) return status;
+  if (value.size() <= kMaxValueBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("the value has {} bytes; the limit is 16 777 216 (16 MiB)", value.size()));
+}
+
+v1::SetRequest ToSet(std::string key, std::string value, const Condition& condition,
+                     std::optional<std::chrono::milliseconds> ttl, Durability durability) {
+  v1::SetRequest request;
+  request.set_key(std::move(key));
+  request.set_value(std::move(value));
+  FillCondition(condition, request);
+  if (ttl.has_value()) request.set_ttl_ms(ttl->count());
+  request.set_durability(ToWire(durability));
+  return request;
+}
+
+v1::DeleteRequest ToDelete(std::string key, const Condition& condition, Durability durability) {
+  v1::DeleteRequest request;
+  request.set_key(std::move(key));
+  FillCondition(condition, request);
+  request.set_durability(ToWire(durability));
+  return request;
+}
+
+v1::BatchWriteRequest::Write ToWrite(Write write, Durability durability) {
+  v1::BatchWriteRequest::Write wire;
+  if (write.value.has_value()) {
+    *wire.mutable_set() =
+        ToSet(std::move(write.key), *std::move(write.value), write.condition, write.ttl, durability);
+  } else {
+    *wire.mutable_delete_() = ToDelete(std::move(write.key), write.condition, durability);
+  }
+  return wire;
+}
+
+WriteResult ToResult(const v1::WriteResponse& response) {
+  return {.applied = response.applied(), .version = response.version()};
+}
+
+absl::StatusOr<WriteResult> ToResult(const v1::BatchWriteResponse::Result& result) {
+  if (result.has_written()) return ToResult(result.written());
+  return ToStatus(result.error());
+}
+
+absl::Status ToStatus(const v1::Error& error) {
+  const auto code = static_cast<absl::StatusCode>(error.code());
+  // An error must not turn into a success because a server sent no code with it.
+  return absl::Status(code == absl::StatusCode::kOk ? absl::StatusCode::kUnknown : code, error.message());
+}
+
+ServerStats ToStats(const v1::StatsResponse& response) {
+  return {
+      .server_version = response.server_version(),
+      .uptime_ms = response.uptime_ms(),
+      .recovery_ms = response.recovery_ms(),
+      .memory = ToMemory(response.memory()),
+      .log = ToLog(response.log()),
+      .index = ToIndex(response.index()),
+      .operations = ToOperations(response.operations()),
+  };
+}
+
+}  // namespace thermocline::conversion

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace thermocline {
+
+// What a server holds and has done, as Admin.Stats tells; proto/thermocline/v1/admin.proto explains each
+// number. Counters are since the start of the server.
+struct ServerStats {
+  std::string server_version;
+  uint64_t uptime_ms = 0;
+  uint64_t recovery_ms = 0;
+
+  struct Memory {
+    struct Share {
+      std::string name;
+      uint64_t used_bytes = 0;
+    };
+    uint64_t limit_bytes = 0;
+    uint64_t used_bytes = 0;
+    std::vector<Share> shares;
+    uint64_t resident_set_bytes = 0;
+  } memory;
+
+  struct Log {
+    uint64_t blocks = 0;
+    uint64_t resident_blocks = 0;
+    uint64_t resident_bytes = 0;
+    uint64_t disk_bytes = 0;
+    uint64_t written_bytes = 0;
+    uint64_t syncs = 0;
+    uint64_t unsynced_bytes = 0;
+    bool accepts_writes = false;
+    std::string refusal;
+  } log;
+
+  struct Index {
+    uint64_t slots = 0;
+    uint64_t unresolved_slots = 0;
+    uint64_t bytes = 0;
+    uint64_t live_keys_min = 0;
+    uint64_t live_keys_max = 0;
+  } index;
+
+  struct Operations {
+    uint64_t gets = 0;
+    uint64_t hits_memory = 0;
+    uint64_t hits_disk = 0;
+    uint64_t misses = 0;
+    uint64_t disk_reads = 0;
+    uint64_t sets = 0;
+    uint64_t deletes = 0;
+    uint64_t updates_in_place = 0;
+    uint64_t conditions_failed = 0;
+  } operations;
+};
+
+}  // namespace thermocline

@@ -1,0 +1,87 @@
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "grpcpp/grpcpp.h"
+
+#include "thermocline/v1/admin.grpc.pb.h"
+#include "thermocline/v1/key_value.grpc.pb.h"
+
+// How messages travel between client and server: connection, deadlines, repetition. Private to the client.
+namespace thermocline::transport {
+
+// Wall-clock time, for that is what gRPC takes.
+using Deadline = std::chrono::system_clock::time_point;
+
+// `timeout` from now; bounded, so that no timeout overflows.
+Deadline After(std::chrono::milliseconds timeout);
+
+absl::Status ToStatus(const grpc::Status& status);
+
+// Growing pauses between repetitions, each a random part of its bound so that clients do not come back in
+// step.
+class Backoff {
+ public:
+  std::chrono::milliseconds Next();
+  void Reset() { bound_ = kFirst; }
+
+ private:
+  static constexpr std::chrono::milliseconds kFirst{20};
+  static constexpr std::chrono::milliseconds kLast{1000};
+  std::chrono::milliseconds bound_ = kFirst;
+};
+
+// Counts the calls that are under way. Thread-safe.
+class InFlight {
+ public:
+  void Enter();
+  void Leave();
+  void AwaitNone();
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable none_;
+  size_t count_ = 0;
+};
+
+// A channel and its calls. Thread-safe. `done` is called exactly once, on a thread of gRPC.
+class Transport {
+ public:
+  explicit Transport(const std::string& server);
+  // Waits until the last `done` has returned.
+  ~Transport();
+
+  template <class Response>
+  using Done = absl::AnyInvocable<void(absl::StatusOr<Response>)>;
+
+  // Calls without effect are repeated on UNAVAILABLE until their deadline (or repeat_until, if that is
+  // earlier).
+  void Get(v1::GetRequest request, Deadline deadline, Done<v1::GetResponse> done);
+  void BatchGet(v1::BatchGetRequest request, Deadline deadline, Done<v1::BatchGetResponse> done);
+  void Stats(Deadline deadline, Deadline repeat_until, Done<v1::StatsResponse> done);
+  void Flush(Deadline deadline, Done<v1::FlushResponse> done);
+
+  // Writes wait for a connection and are sent once.
+  void Set(v1::SetRequest request, Deadline deadline, Done<v1::WriteResponse> done);
+  void Delete(v1::DeleteRequest request, Deadline deadline, Done<v1::WriteResponse> done);
+  void BatchWrite(v1::BatchWriteRequest request, Deadline deadline, Done<v1::BatchWriteResponse> done);
+
+  // Scan calls are made by PageStream.
+  v1::KeyValue::StubInterface& key_value() { return *key_value_; }
+
+ private:
+  const std::unique_ptr<v1::KeyValue::StubInterface> key_value_;
+  const std::unique_ptr<v1::Admin::StubInterface> admin_;
+  InFlight in_flight_;
+
+  explicit Transport(const std::shared_ptr<grpc::Channel>& channel);
+};
+
+}  // namespace thermocline::transport

@@ -1,0 +1,216 @@
+#include "storage/engine.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "storage/engine/engine_impl.h"
+
+namespace thermocline::storage {
+namespace {
+
+constexpr uint32_t kBlocksInMemory = 16;
+constexpr uint32_t kMinBlocksInMemory = 4;
+
+// More partitions, fewer waits for a latch; each takes some hundred bytes even when empty.
+int PartitionBits(uint64_t memory_bytes) {
+  return std::clamp(static_cast<int>(std::bit_width(memory_bytes)) - 21, 4, 11);
+}
+
+}  // namespace
+
+Engine::Impl::Impl(const Options& options, const World& world)
+    : options_(options), world_(world), budget_(options.memory_bytes) {}
+
+Engine::Impl::~Impl() { (void)Close(); }
+
+absl::Status Engine::Impl::ChooseBlockBytes(uint32_t& block_bytes) const {
+  if (options_.memory_bytes < kMinMemoryBytes) {
+    return absl::InvalidArgumentError(
+        fmt::format("the memory limit is {} bytes; it must be at least {}", options_.memory_bytes, kMinMemoryBytes));
+  }
+  block_bytes = options_.block_bytes;
+  if (block_bytes == 0) {
+    block_bytes = static_cast<uint32_t>(std::clamp<uint64_t>(std::bit_floor(options_.memory_bytes / kBlocksInMemory),
+                                                             kMinBlockBytes, kMaxBlockBytes));
+  }
+  if (!std::has_single_bit(block_bytes) || block_bytes < kMinBlockBytes || block_bytes > kMaxBlockBytes) {
+    return absl::InvalidArgumentError(fmt::format("the block size is {} bytes; it must be a power of two, {} .. {}",
+                                                  block_bytes, kMinBlockBytes, kMaxBlockBytes));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Impl::OpenFiles() {
+  uint32_t block_bytes = 0;
+  if (absl::Status status = ChooseBlockBytes(block_bytes); !status.ok()) return status;
+  if (absl::Status status = world_.files.CreateDirectory(options_.directory); !status.ok()) return status;
+  auto lock = world_.files.Lock(options_.directory + "/" + kLockFile);
+  if (!lock.ok()) return lock.status();
+  lock_ = *std::move(lock);
+  auto identity = OpenIdentity(options_.directory, block_bytes, world_.files, world_.random);
+  if (!identity.ok()) return identity.status();
+  identity_ = *identity;
+  const uint64_t needed = uint64_t{kMinBlocksInMemory} * identity_.block_bytes +
+                          HashIndex::initial_bytes(PartitionBits(options_.memory_bytes));
+  if (options_.memory_bytes < needed) {
+    return absl::InvalidArgumentError(
+        fmt::format("the memory limit is {} bytes; with the block size of {} bytes that this store has, it must be at "
+                    "least {}",
+                    options_.memory_bytes, identity_.block_bytes, needed));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Impl::Open() {
+  const auto start = std::chrono::steady_clock::now();
+  if (absl::Status status = OpenFiles(); !status.ok()) return status;
+  const std::string& directory = options_.directory;
+  auto clean_end = ReadCleanEnd(directory, identity_.store_id, world_.files);
+  if (!clean_end.ok()) return clean_end.status();
+
+  index_ = std::make_unique<HashIndex>(budget_, PartitionBits(options_.memory_bytes));
+  const std::string log_directory = directory + "/" + kLogDirectory;
+  auto recovered =
+      ReadLog(log_directory, identity_.store_id, identity_.block_bytes, *clean_end, world_.files, budget_,
+              [this](Position position, const Record& record) { return Replay(position, record); });
+  if (!recovered.ok()) return recovered.status();
+  recovered_records_ = recovered->records;
+  truncated_bytes_ = recovered->truncated_bytes;
+
+  if (absl::Status status = RemoveCleanEnd(directory, world_.files); !status.ok()) return status;
+  const BlockLog::Config config = {.directory = log_directory,
+                                   .store_id = identity_.store_id,
+                                   .block_bytes = identity_.block_bytes,
+                                   .flush_interval = options_.flush_interval,
+                                   .memory_headroom = options_.memory_bytes / 64};
+  auto log = BlockLog::Open(config,
+                            {.files = world_.files,
+                             .budget = budget_,
+                             .commits = world_.commits,
+                             .wait_for_latches = [this] { index_->WaitForLatches(); }},
+                            *std::move(recovered));
+  if (!log.ok()) return log.status();
+  log_ = *std::move(log);
+  recovery_time_ = std::chrono::steady_clock::now() - start;
+  open_ = true;
+  return absl::OkStatus();
+}
+
+// A record that displaced another one takes its slot; any other has a slot of its own. So the index is rebuilt without comparing
+// keys, whatever tags it had when the records were written.
+absl::Status Engine::Impl::Replay(Position position, const Record& record) {
+  const uint64_t hash = HashOf(record.key);
+  HashIndex::Latch latch(*index_, hash);
+  if (!latch.Reserve(position)) {
+    return absl::ResourceExhaustedError(
+        fmt::format("the memory limit of {} bytes is too small for the index of this store: raise --memory",
+                    budget_.limit()));
+  }
+  Target target;
+  const Slots slots = latch.Find();
+  for (const Slot& slot : slots) {
+    if (slot.position == record.displaced) target.slot = slot;
+  }
+  target.same_key = !record.unresolved;
+  target.ambiguous = record.unresolved && slots.size() > 1;
+  const Slot slot = {.position = position, .unresolved = record.unresolved, .tombstone = record.tombstone};
+  if (target.slot) {
+    latch.Replace(target.slot->position, slot);
+  } else {
+    latch.Insert(slot);
+  }
+  CountSlots(target, slot);
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Impl::Close() {
+  if (!open_) return absl::OkStatus();
+  open_ = false;
+  gate_.Close();
+  auto end = log_->Close();
+  absl::Status status = end.status();
+  if (end.ok()) {
+    status = WriteCleanEnd(options_.directory, identity_.store_id, {end->position, end->next_version}, world_.files);
+  }
+  lock_.reset();
+  return status;
+}
+
+bool Engine::Impl::Enter(absl::Status& refusal) {
+  if (gate_.Enter()) return true;
+  refusal = absl::UnavailableError("the store is closing");
+  return false;
+}
+
+void Engine::Impl::Flush(FlushDone done) {
+  absl::Status refusal;
+  if (!Enter(refusal)) return done(refusal);
+  log_->WhenDurable([this, done = std::move(done)](absl::Status status) mutable {
+    done(std::move(status));
+    gate_.Leave();
+  });
+}
+
+uint64_t Engine::Impl::max_value_bytes(size_t key_bytes) const {
+  const uint64_t record = MaxRecordBytes(identity_.block_bytes);
+  const uint64_t around = MaxEncodedBytes(key_bytes, 0);
+  return std::min<uint64_t>(kMaxValueBytes, record > around ? record - around : 0);
+}
+
+EngineStats Engine::Impl::Stats() const {
+  using Share = MemoryBudget::Share;
+  const BlockLog::Counters log = log_->counters();
+  const auto load = [](const auto& counter) { return counter.load(std::memory_order_relaxed); };
+  const int64_t live = load(live_heads_);
+  EngineStats stats;
+  stats.memory_limit = budget_.limit();
+  stats.index_bytes = budget_.used(Share::kIndex);
+  stats.block_bytes = budget_.used(Share::kBlocks);
+  stats.chunk_table_bytes = budget_.used(Share::kChunkTables);
+  stats.blocks = log.blocks;
+  stats.resident_blocks = log.resident_blocks;
+  stats.disk_bytes = log.disk_bytes;
+  stats.written_bytes = log.written_bytes;
+  stats.syncs = log.syncs;
+  stats.unsynced_bytes = log.unsynced_bytes;
+  stats.write_status = log_->write_status();
+  stats.index_slots = static_cast<uint64_t>(load(slots_));
+  stats.unresolved_slots = static_cast<uint64_t>(load(unresolved_slots_));
+  stats.live_keys_min = static_cast<uint64_t>(std::max<int64_t>(0, live - load(ambiguous_)));
+  stats.live_keys_max = static_cast<uint64_t>(live + load(blind_writes_));
+  stats.gets = load(count_.gets);
+  stats.hits_memory = load(count_.hits_memory);
+  stats.hits_disk = load(count_.hits_disk);
+  stats.misses = load(count_.misses);
+  stats.disk_reads = load(count_.disk_reads);
+  stats.sets = load(count_.sets);
+  stats.deletes = load(count_.deletes);
+  stats.updates_in_place = load(count_.updates_in_place);
+  stats.conditions_failed = load(count_.conditions_failed);
+  stats.recovery_ms = std::chrono::duration_cast<std::chrono::milliseconds>(recovery_time_).count();
+  stats.recovered_records = recovered_records_;
+  stats.truncated_bytes = truncated_bytes_;
+  return stats;
+}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Engine::~Engine() = default;
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(const Options& options, const World& world) {
+  auto impl = std::make_unique<Impl>(options, world);
+  if (absl::Status status = impl->Open(); !status.ok()) return status;
+  return std::unique_ptr<Engine>(new Engine(std::move(impl)));
+}
+
+absl::Status Engine::Close() { return impl_->Close(); }
+void Engine::Get(std::string_view key, GetDone done) { impl_->Get(key, std::move(done)); }
+void Engine::Apply(const Write& write, WriteDone done) { impl_->Apply(write, std::move(done)); }
+void Engine::Flush(FlushDone done) { impl_->Flush(std::move(done)); }
+void Engine::Scan(const ScanRequest& request, ScanDone done) { impl_->Scan(request, std::move(done)); }
+EngineStats Engine::Stats() const { return impl_->Stats(); }
+uint64_t Engine::max_value_bytes(size_t key_bytes) const { return impl_->max_value_bytes(key_bytes); }
+
+}  // namespace thermocline::storage

@@ -1,0 +1,125 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "storage/engine.h"
+#include "storage/engine/lookup.h"
+#include "storage/engine/store_files.h"
+#include "storage/gate.h"
+#include "storage/index/hash_index.h"
+#include "storage/log/block_log.h"
+#include "storage/memory_budget.h"
+
+namespace thermocline::storage {
+
+// The engine: an index in front of a log. engine.cc opens and closes it, read.cc, write.cc and scan.cc are its operations.
+class Engine::Impl {
+ public:
+  Impl(const Options& options, const World& world);
+  ~Impl();
+
+  absl::Status Open();
+  absl::Status Close();
+
+  void Get(std::string_view key, GetDone done);
+  void Apply(const Write& write, WriteDone done);
+  void Flush(FlushDone done);
+  void Scan(const ScanRequest& request, ScanDone done);
+  EngineStats Stats() const;
+  uint64_t max_value_bytes(size_t key_bytes) const;
+
+ private:
+  // A get that has to wait for the disk.
+  struct ColdGet {
+    std::string key;
+    uint64_t hash;
+    Lookup lookup;
+    GetDone done;
+  };
+  // A write that has to wait for the disk or for room.
+  struct PendingWrite {
+    std::string key;
+    std::optional<std::string> value;
+    Write write;  // views of the two
+    uint64_t hash;
+    Lookup lookup;
+    WriteDone done;
+  };
+  enum class WriteStep { kDone, kRead, kRoom };
+  // Which slot a write takes, and what is known of what it points to.
+  struct Target {
+    std::optional<Slot> slot;             // absent: a new one
+    std::optional<DecodedRecord> record;  // of slot, if it is of the same key and in memory
+    bool same_key = false;                // slot's record is of the same key
+    bool hidden = false;                  // without a slot: the key may still be behind another one
+    bool ambiguous = false;               // the key may have a second slot
+  };
+
+  uint64_t HashOf(std::string_view key) const;
+  absl::Status CheckKey(std::string_view key) const;
+  bool Enter(absl::Status& refusal);
+
+  // engine.cc
+  absl::Status OpenFiles();
+  absl::Status ChooseBlockBytes(uint32_t& block_bytes) const;
+  absl::Status Replay(Position position, const Record& record);
+
+  // read.cc
+  void ReadOn(std::unique_ptr<ColdGet> get);
+  std::optional<Entry> EntryOf(Lookup& lookup) const;
+  absl::Status ReadForLookup(Lookup& lookup);
+
+  // write.cc
+  absl::Status CheckWrite(const Write& write) const;
+  WriteStep TryWrite(uint64_t hash, const Write& write, Lookup& lookup, WriteResult& result);
+  bool Holds(const Condition& condition, Lookup::Step step, const Lookup& lookup, WriteResult& result) const;
+  Target Choose(std::string_view key, const Slots& slots, Position known) const;
+  WriteStep Put(HashIndex::Latch& latch, const Write& write, const Target& target, WriteResult& result);
+  void CountSlots(const Target& target, const Slot& slot);
+  void GoOn(std::unique_ptr<PendingWrite> pending, WriteStep step);
+  void Acknowledge(Durability durability, const WriteResult& result, WriteDone done);
+
+  // scan.cc
+  struct Cursor;
+  absl::StatusOr<ScanPage> ScanFrom(const ScanRequest& request);
+  absl::StatusOr<Cursor> DecodeCursor(const std::string& cursor) const;
+  std::string EncodeCursor(const Cursor& cursor) const;
+  absl::Status ScanChunk(const ScanRequest& request, std::string_view chunk, Cursor& cursor, ScanPage& page, size_t& bytes, bool& full);
+  absl::Status Confirm(const Record& record, Position position, Position end, std::optional<Entry>& entry);
+
+  const Options options_;
+  const World world_;
+  MemoryBudget budget_;
+  std::unique_ptr<FileLock> lock_;
+  StoreIdentity identity_;
+  std::unique_ptr<HashIndex> index_;
+  std::unique_ptr<BlockLog> log_;
+  Gate gate_;  // of operations under way
+  bool open_ = false;
+
+  std::chrono::steady_clock::duration recovery_time_{};
+  uint64_t recovered_records_ = 0;
+  uint64_t truncated_bytes_ = 0;
+
+  // Slots of the index by what they stand for; each write changes them under its latch.
+  std::atomic<int64_t> slots_{0};
+  std::atomic<int64_t> unresolved_slots_{0};
+  std::atomic<int64_t> live_heads_{0};      // slots whose newest record is not a tombstone
+  std::atomic<int64_t> blind_writes_{0};    // each may have displaced another key's record
+  std::atomic<int64_t> ambiguous_{0};       // each may have left a second slot of the same key
+
+  struct Counters {
+    std::atomic<uint64_t> gets{0}, hits_memory{0}, hits_disk{0}, misses{0}, disk_reads{0};
+    std::atomic<uint64_t> sets{0}, deletes{0}, updates_in_place{0}, conditions_failed{0};
+  };
+  mutable Counters count_;
+};
+
+// Relaxed: nobody draws conclusions from one counter about another.
+inline void Count(std::atomic<uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
+
+}  // namespace thermocline::storage

@@ -1,0 +1,98 @@
+#include <utility>
+
+#include <fmt/format.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "storage/engine/engine_impl.h"
+
+namespace thermocline::storage {
+namespace {
+
+// A smaller value is copied: that is cheaper than to keep its block in memory.
+constexpr size_t kPinBytes = 512;
+
+}  // namespace
+
+uint64_t Engine::Impl::HashOf(std::string_view key) const {
+  return XXH3_64bits_withSeed(key.data(), key.size(), identity_.hash_seed);
+}
+
+absl::Status Engine::Impl::CheckKey(std::string_view key) const {
+  if (key.empty()) return absl::InvalidArgumentError("the key is empty; a key has 1 to 65536 bytes");
+  if (key.size() <= kMaxKeyBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format("the key has {} bytes; a key has 1 to {}", key.size(), kMaxKeyBytes));
+}
+
+// The live value that a lookup found. Under the latch, unless the record is cold.
+std::optional<Entry> Engine::Impl::EntryOf(Lookup& lookup) const {
+  const Record& record = lookup.record();
+  if (!record.LiveAt(world_.clock.NowMs())) return std::nullopt;
+  Entry entry = {.value = {}, .version = record.version, .expires_at_ms = record.expires_at_ms};
+  if (record.value.size() >= kPinBytes) {
+    if (lookup.cold()) {
+      const std::string_view value = record.value;
+      auto chunk = std::make_shared<const std::string>(lookup.TakeChunk());  // a chunk's bytes do not move
+      entry.value = Value(std::move(chunk), value);
+      return entry;
+    }
+    if (auto block = log_->Pin(lookup.position())) {
+      entry.value = Value(std::move(block), record.value);
+      return entry;
+    }
+  }
+  entry.value = Value(std::string(record.value));
+  return entry;
+}
+
+absl::Status Engine::Impl::ReadForLookup(Lookup& lookup) {
+  Count(count_.disk_reads);
+  return lookup.Read(*log_);
+}
+
+void Engine::Impl::Get(std::string_view key, GetDone done) {
+  absl::Status refusal = CheckKey(key);
+  if (!refusal.ok() || !Enter(refusal)) return done(refusal);
+  Count(count_.gets);
+  const uint64_t hash = HashOf(key);
+  Lookup lookup;
+  std::optional<Entry> entry;
+  Lookup::Step step;
+  {
+    HashIndex::Latch latch(*index_, hash);
+    step = lookup.Walk(*log_, key, latch.Find());
+    if (step == Lookup::Step::kFound) entry = EntryOf(lookup);
+  }
+  if (step == Lookup::Step::kRead) {
+    ReadOn(std::unique_ptr<ColdGet>(new ColdGet{std::string(key), hash, std::move(lookup), std::move(done)}));
+    return;
+  }
+  Count(entry ? count_.hits_memory : count_.misses);
+  done(std::move(entry));
+  gate_.Leave();
+}
+
+void Engine::Impl::ReadOn(std::unique_ptr<ColdGet> get) {
+  world_.reads.Run([this, get = std::move(get)] {
+    std::optional<Entry> entry;
+    auto step = Lookup::Step::kRead;
+    absl::Status status;
+    while (step == Lookup::Step::kRead && status.ok()) {
+      status = ReadForLookup(get->lookup);
+      if (!status.ok()) break;
+      HashIndex::Latch latch(*index_, get->hash);
+      step = get->lookup.Walk(*log_, get->key, latch.Find());
+      if (step == Lookup::Step::kFound) entry = EntryOf(get->lookup);
+    }
+    if (status.ok()) {
+      Count(entry ? count_.hits_disk : count_.misses);
+      get->done(std::move(entry));
+    } else {
+      get->done(status);
+    }
+    gate_.Leave();
+  });
+}
+
+}  // namespace thermocline::storage

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "storage/clock.h"
+#include "storage/file_system.h"
+#include "storage/log/recovery.h"
+
+namespace thermocline::storage {
+
+// What never changes after a store was created. Kept in the file STORE.
+struct StoreIdentity {
+  uint64_t store_id = 0;   // in every file of the store
+  uint64_t hash_seed = 0;  // of the hash of keys: nobody can choose keys that collide
+  uint32_t block_bytes = 0;
+};
+
+// The files of a data directory:
+//
+//   LOCK    locked while an engine has the store open
+//   STORE   the identity
+//   CLEAN   where the log ended; exists only between an orderly Close and the next Open
+//   log/    the block files
+inline constexpr char kLockFile[] = "LOCK";
+inline constexpr char kStoreFile[] = "STORE";
+inline constexpr char kCleanFile[] = "CLEAN";
+inline constexpr char kLogDirectory[] = "log";
+
+// Reads the identity, or makes a new one in a directory that has no log yet. Creates the directories.
+absl::StatusOr<StoreIdentity> OpenIdentity(const std::string& directory, uint32_t block_bytes, FileSystem& files,
+                                           Random& random);
+
+// The clean end, if the store was closed in order. A damaged file counts as none: it only proves less.
+absl::StatusOr<std::optional<CleanEnd>> ReadCleanEnd(const std::string& directory, uint64_t store_id,
+                                                     FileSystem& files);
+absl::Status WriteCleanEnd(const std::string& directory, uint64_t store_id, const CleanEnd& end, FileSystem& files);
+// Durable when it returns: from then on the log may be written.
+absl::Status RemoveCleanEnd(const std::string& directory, FileSystem& files);
+
+}  // namespace thermocline::storage

@@ -1,0 +1,189 @@
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "storage/engine/engine_impl.h"
+
+namespace thermocline::storage {
+
+absl::Status Engine::Impl::CheckWrite(const Write& write) const {
+  if (absl::Status status = CheckKey(write.key); !status.ok()) return status;
+  if (!write.value) return absl::OkStatus();
+  if (write.value->size() > kMaxValueBytes) {
+    return absl::InvalidArgumentError(
+        fmt::format("the value has {} bytes; a value has at most {}", write.value->size(), kMaxValueBytes));
+  }
+  if (const uint64_t most = max_value_bytes(write.key.size()); write.value->size() > most) {
+    return absl::InvalidArgumentError(fmt::format(
+        "the value has {} bytes; with a key of {} bytes and the block size of {} bytes that this store was created with, a "
+        "value has at most {}",
+        write.value->size(), write.key.size(), identity_.block_bytes, most));
+  }
+  return absl::OkStatus();
+}
+
+void Engine::Impl::Apply(const Write& write, WriteDone done) {
+  absl::Status refusal = CheckWrite(write);
+  if (!refusal.ok() || !Enter(refusal)) return done(refusal);
+  Count(write.value ? count_.sets : count_.deletes);
+  const uint64_t hash = HashOf(write.key);
+  Lookup lookup;
+  WriteResult result;
+  const WriteStep step = TryWrite(hash, write, lookup, result);
+  if (step == WriteStep::kDone) return Acknowledge(write.durability, result, std::move(done));
+
+  auto pending = std::make_unique<PendingWrite>();
+  pending->key = write.key;
+  if (write.value) pending->value = *write.value;
+  pending->write = write;
+  pending->write.key = pending->key;
+  if (write.value) pending->write.value = *pending->value;
+  pending->hash = hash;
+  pending->lookup = std::move(lookup);
+  pending->done = std::move(done);
+  GoOn(std::move(pending), step);
+}
+
+void Engine::Impl::GoOn(std::unique_ptr<PendingWrite> pending, WriteStep step) {
+  const auto try_again = [this](std::unique_ptr<PendingWrite> write, const absl::Status& status) {
+    if (!status.ok()) {
+      write->done(status);
+      gate_.Leave();
+      return;
+    }
+    WriteResult result;
+    const WriteStep next = TryWrite(write->hash, write->write, write->lookup, result);
+    if (next == WriteStep::kDone) return Acknowledge(write->write.durability, result, std::move(write->done));
+    GoOn(std::move(write), next);
+  };
+  if (step == WriteStep::kRoom) {
+    log_->WhenRoom([try_again, pending = std::move(pending)](const absl::Status& status) mutable {
+      try_again(std::move(pending), status);
+    });
+  } else {
+    world_.reads.Run([this, try_again, pending = std::move(pending)]() mutable {
+      const absl::Status status = ReadForLookup(pending->lookup);
+      try_again(std::move(pending), status);
+    });
+  }
+}
+
+// Also for a write that changed nothing: what it saw must not be lost after it was acknowledged.
+void Engine::Impl::Acknowledge(Durability durability, const WriteResult& result, WriteDone done) {
+  if (durability == Durability::kMemory) {
+    done(result);
+    gate_.Leave();
+    return;
+  }
+  log_->WhenDurable([this, result, done = std::move(done)](const absl::Status& status) mutable {
+    if (status.ok()) {
+      done(result);
+    } else {
+      done(status);
+    }
+    gate_.Leave();
+  });
+}
+
+Engine::Impl::WriteStep Engine::Impl::TryWrite(uint64_t hash, const Write& write, Lookup& lookup,
+                                               WriteResult& result) {
+  HashIndex::Latch latch(*index_, hash);
+  const Slots slots = latch.Find();
+  const bool conditional = write.condition.kind != Condition::Kind::kNone;
+  Position known = 0;  // of the key's newest record, where a condition had it looked up
+  if (conditional) {
+    const Lookup::Step step = lookup.Walk(*log_, write.key, slots);
+    if (step == Lookup::Step::kRead) return WriteStep::kRead;
+    if (!Holds(write.condition, step, lookup, result)) {
+      Count(count_.conditions_failed);
+      return WriteStep::kDone;
+    }
+    if (step == Lookup::Step::kFound) known = lookup.position();
+  }
+  return Put(latch, write, Choose(write.key, slots, known), result);
+}
+
+bool Engine::Impl::Holds(const Condition& condition, Lookup::Step step, const Lookup& lookup,
+                         WriteResult& result) const {
+  const bool live = step == Lookup::Step::kFound && lookup.record().LiveAt(world_.clock.NowMs());
+  const uint64_t version = live ? lookup.record().version : 0;
+  const bool holds = condition.kind == Condition::Kind::kIfAbsent    ? !live
+                     : condition.kind == Condition::Kind::kIfPresent ? live
+                                                                     : live && version == condition.version;
+  if (!holds) result = {.applied = false, .version = version};
+  return holds;
+}
+
+// The slot of the same key, if that is known without reading the disk. Else the newest candidate that nobody can compare: it is displaced
+// blindly, and stays reachable behind the new record. Else a new slot.
+Engine::Impl::Target Engine::Impl::Choose(std::string_view key, const Slots& slots, Position known) const {
+  Target target;
+  int cold = 0;
+  for (const Slot& slot : slots) {
+    const auto record = log_->Resident(slot.position);
+    if (slot.position == known || (record && record->record.key == key)) {
+      return {.slot = slot, .record = record, .same_key = true};
+    }
+    if (record) {
+      target.hidden |= slot.unresolved;
+      continue;
+    }
+    ++cold;
+    if (!target.slot || slot.position > target.slot->position) target.slot = slot;
+  }
+  target.ambiguous = cold > 1;
+  return target;
+}
+
+Engine::Impl::WriteStep Engine::Impl::Put(HashIndex::Latch& latch, const Write& write, const Target& target,
+                                          WriteResult& result) {
+  Record record = {.key = write.key,
+                   .value = write.value.value_or(std::string_view()),
+                   .expires_at_ms = write.value ? write.expires_at_ms : 0,
+                   .displaced = target.slot ? target.slot->position : 0,
+                   .tombstone = !write.value,
+                   .unresolved = target.slot && (!target.same_key || target.slot->unresolved)};
+  // Nothing to delete.
+  const bool absent = target.slot ? target.same_key && target.slot->tombstone : !target.hidden;
+  if (record.tombstone && absent) {
+    const auto version = log_->NextVersion();
+    if (!version) return WriteStep::kRoom;
+    result = {.applied = true, .version = *version};
+    return WriteStep::kDone;
+  }
+  if (target.record && !record.tombstone && !target.record->record.tombstone) {
+    Record update = record;
+    update.displaced = target.record->record.displaced;
+    update.unresolved = target.record->record.unresolved;
+    if (const auto version = log_->UpdateInPlace(target.slot->position, target.record->bytes, update)) {
+      Count(count_.updates_in_place);
+      result = {.applied = true, .version = *version};
+      return WriteStep::kDone;
+    }
+  }
+  if (!latch.Reserve(log_->bound())) return WriteStep::kRoom;
+  const auto appended = log_->Append(record);
+  if (!appended) return WriteStep::kRoom;
+  const Slot slot = {.position = appended->position, .unresolved = record.unresolved, .tombstone = record.tombstone};
+  if (target.slot) {
+    latch.Replace(target.slot->position, slot);
+  } else {
+    latch.Insert(slot);
+  }
+  CountSlots(target, slot);
+  result = {.applied = true, .version = appended->version};
+  return WriteStep::kDone;
+}
+
+void Engine::Impl::CountSlots(const Target& target, const Slot& slot) {
+  const auto add = [](std::atomic<int64_t>& counter, int64_t n) {
+    if (n != 0) counter.fetch_add(n, std::memory_order_relaxed);
+  };
+  add(slots_, target.slot ? 0 : 1);
+  add(unresolved_slots_, slot.unresolved - (target.slot && target.slot->unresolved));
+  add(live_heads_, !slot.tombstone - (target.slot && !target.slot->tombstone));
+  add(blind_writes_, target.slot && !target.same_key);
+  add(ambiguous_, target.ambiguous);
+}
+
+}  // namespace thermocline::storage

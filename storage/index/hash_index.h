@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "storage/index/ordered_table.h"
+#include "storage/memory_budget.h"
+
+namespace thermocline::storage {
+
+// Maps 64-bit hashes of keys to positions in the log. It knows no keys: what it finds are candidates, to be compared with the
+// key in the record; there may be several for a hash.
+//
+// The hash's first bits choose a partition, whose latch guards the rest; the next ones choose a table of the partition's
+// directory (extendible hashing: Fagin et al., 1979). A table that is full is copied into one an eighth larger, and past
+// OrderedTable::kMaxCapacity split in two: under the latch, some KiB at a time, whatever the size of the index.
+//
+// Thread-safe: each partition through its latch. All bulk memory is taken from the budget's index share.
+class HashIndex {
+ public:
+  // `partition_bits` (0..16) fixes the number of latches. The first tables, initial_bytes(), must fit into the budget.
+  HashIndex(MemoryBudget& budget, int partition_bits);
+  ~HashIndex();
+  HashIndex(const HashIndex&) = delete;
+  HashIndex& operator=(const HashIndex&) = delete;
+
+  static uint64_t initial_bytes(int partition_bits);
+
+  class Partition;
+
+  // The latch of a hash's partition, held until destroyed. A thread holds one at a time.
+  class Latch {
+   public:
+    Latch(HashIndex& index, uint64_t hash);
+    ~Latch();
+    Latch(const Latch&) = delete;
+    Latch& operator=(const Latch&) = delete;
+
+    // Candidates for the latched hash, in no order.
+    Slots Find() const;
+    // Makes sure that the next Insert or Replace of a slot at `position` or below finds room. False: the budget has none, or
+    // the hashes of 2^50 positions do not fit into 8 bytes any more.
+    [[nodiscard]] bool Reserve(uint64_t position);
+    // After Reserve, under the same latch.
+    void Insert(const Slot& slot);
+    // Exchanges the slot that has `position`, which must exist. After Reserve, under the same latch.
+    void Replace(uint64_t position, const Slot& slot);
+    // Removes the slot that has `position`, which must exist.
+    void Erase(uint64_t position);
+
+   private:
+    const uint64_t hash_;
+    Partition& partition_;
+  };
+
+  // Returns when every latch that was held at the call has been released: what was made unreachable before the call is then in
+  // nobody's hands.
+  void WaitForLatches();
+
+  // Takes every latch in turn: exact only while nothing is written.
+  uint64_t slots() const;
+
+ private:
+  Partition& PartitionOf(uint64_t hash) const;
+
+  const int partition_bits_;
+  std::vector<std::unique_ptr<Partition>> partitions_;
+};
+
+}  // namespace thermocline::storage

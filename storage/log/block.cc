@@ -1,0 +1,105 @@
+#include "storage/log/block.h"
+
+#include <sys/mman.h>
+
+#include <charconv>
+#include <cstring>
+
+#include <fmt/format.h>
+
+namespace thermocline::storage {
+
+std::shared_ptr<BlockMemory> BlockMemory::Allocate(MemoryBudget& budget, uint32_t bytes) {
+  MemoryBudget::Grant grant = budget.Take(MemoryBudget::Share::kBlocks, bytes);
+  if (!grant) return nullptr;
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) return nullptr;
+  return std::shared_ptr<BlockMemory>(new BlockMemory(std::move(grant), static_cast<char*>(data), bytes));
+}
+
+BlockMemory::~BlockMemory() { munmap(data_, bytes_); }
+
+absl::StatusOr<DecodedRecord> ColdChunk::RecordAt(Position at) const {
+  if (at >= position + sizeof(ChunkHeader) && at < position + bytes.size()) {
+    const std::string_view in = std::string_view(bytes).substr(at - position);
+    if (auto decoded = DecodeRecord(in, at, base_version)) return *decoded;
+  }
+  return absl::DataLossError(fmt::format("no record stands at log position {}", at));
+}
+
+ChunkTable::Range ChunkTable::Around(uint32_t offset, uint32_t used) const {
+  uint32_t page = offset / kPageBytes;
+  while (page > 0 && (first_[page] == kNone || page * kPageBytes + first_[page] > offset)) --page;
+  const uint32_t begin = page * kPageBytes + (first_[page] == kNone ? 0 : first_[page]);
+  for (uint32_t next = offset / kPageBytes; next < first_.size(); ++next) {
+    const uint32_t start = next * kPageBytes + first_[next];
+    if (first_[next] != kNone && start > offset && start < used) return {begin, start};
+  }
+  return {begin, used};
+}
+
+absl::StatusOr<ColdChunk> Block::ReadChunk(Position position, uint64_t store_id) const {
+  const auto offset = static_cast<uint32_t>(position - position_of(0));
+  const auto damaged = [&](std::string_view what) {
+    return absl::DataLossError(fmt::format("{}: {} around offset {}", path, what, offset));
+  };
+  if (offset < kFirstChunkOffset || offset >= used) return damaged("no chunk");
+  const ChunkTable::Range range = chunks.Around(offset, used);
+  std::string bytes_read(range.end - range.begin, '\0');
+  if (absl::Status status = reader->ReadAt(range.begin, bytes_read); !status.ok()) {
+    return absl::IsOutOfRange(status) ? damaged("the file ends too early") : status;
+  }
+  // Several small chunks may begin in one page; walk to the one that holds the record.
+  uint32_t at = range.begin;
+  while (true) {
+    ChunkHeader header;
+    if (range.end - at < sizeof(header)) return damaged("a broken chunk header");
+    std::memcpy(&header, &bytes_read[at - range.begin], sizeof(header));
+    if (header.bytes < sizeof(header) || header.bytes > range.end - at) return damaged("a broken chunk header");
+    if (at + header.bytes > offset) break;
+    at += header.bytes;
+  }
+  const ChunkHeader* chunk =
+      ValidChunkAt(bytes_read, at - range.begin, position_of(at), store_id);
+  if (chunk == nullptr) return damaged("a chunk fails its checksum");
+  ColdChunk cold{.bytes = {}, .position = position_of(at), .base_version = chunk->base_version};
+  const uint32_t chunk_bytes = chunk->bytes;
+  bytes_read.erase(0, at - range.begin);
+  bytes_read.resize(chunk_bytes);
+  cold.bytes = std::move(bytes_read);
+  return cold;
+}
+
+std::string EncodeBlockHeader(const Block& block, uint64_t previous, uint64_t store_id) {
+  BlockHeader header = {.magic = BlockHeader::kMagic,
+                        .format = kFormatVersion,
+                        .block_bytes = block.bytes,
+                        .store_id = store_id,
+                        .sequence = block.sequence,
+                        .previous = previous,
+                        .version_ceiling = block.version_ceiling};
+  header.checksum = ChecksumOf({reinterpret_cast<const char*>(&header), sizeof(header)}, store_id);
+  std::string page(kFirstChunkOffset, '\0');
+  std::memcpy(page.data(), &header, sizeof(header));
+  return page;
+}
+
+const ChunkHeader* ValidChunkAt(std::string_view block_bytes, uint32_t offset, Position position,
+                                uint64_t store_id) {
+  if (offset % kChunkAlignment != 0 || offset + sizeof(ChunkHeader) > block_bytes.size()) return nullptr;
+  const auto* header = reinterpret_cast<const ChunkHeader*>(block_bytes.data() + offset);
+  if (header->position != position || header->bytes < sizeof(ChunkHeader)) return nullptr;
+  if (header->bytes % kChunkAlignment != 0 || header->bytes > block_bytes.size() - offset) return nullptr;
+  const uint64_t checksum = ChecksumOf(block_bytes.substr(offset, header->bytes), store_id);
+  return checksum == header->checksum ? header : nullptr;
+}
+
+std::string BlockFileName(uint64_t sequence) { return fmt::format("{:016}.block", sequence); }
+
+uint64_t SequenceOfFileName(std::string_view name) {
+  uint64_t sequence = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), sequence);
+  return error == std::errc() && BlockFileName(sequence) == name ? sequence : 0;
+}
+
+}  // namespace thermocline::storage

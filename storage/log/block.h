@@ -1,0 +1,121 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "storage/file_system.h"
+#include "storage/log/format.h"
+#include "storage/memory_budget.h"
+
+namespace thermocline::storage {
+
+// The contiguous memory of one block, zeroed at first; taken from the budget until destroyed.
+class BlockMemory {
+ public:
+  // nullptr if the budget has no room for it.
+  static std::shared_ptr<BlockMemory> Allocate(MemoryBudget& budget, uint32_t bytes);
+  ~BlockMemory();
+  BlockMemory(const BlockMemory&) = delete;
+  BlockMemory& operator=(const BlockMemory&) = delete;
+
+  char* data() const { return data_; }
+
+ private:
+  BlockMemory(MemoryBudget::Grant grant, char* data, uint32_t bytes)
+      : grant_(std::move(grant)), data_(data), bytes_(bytes) {}
+
+  const MemoryBudget::Grant grant_;
+  char* const data_;
+  const uint32_t bytes_;
+};
+
+// A chunk as the disk returned it, its checksum verified.
+struct ColdChunk {
+  std::string bytes;
+  Position position = 0;  // of the chunk
+  uint64_t base_version = 0;
+
+  // The record at a position inside the chunk. DATA_LOSS if there is none.
+  absl::StatusOr<DecodedRecord> RecordAt(Position position) const;
+};
+
+// Where chunks begin in a block: of each page the first one. Two bytes a page, so that a cold read knows what to read.
+class ChunkTable {
+ public:
+  explicit ChunkTable(uint32_t block_bytes) : first_(block_bytes / kPageBytes, kNone) {}
+
+  void Add(uint32_t offset) {
+    uint16_t& first = first_[offset / kPageBytes];
+    if (first == kNone) first = static_cast<uint16_t>(offset % kPageBytes);
+  }
+
+  struct Range {
+    uint32_t begin;
+    uint32_t end;
+  };
+  // From the beginning of a chunk to that of a later one (or `used`), with `offset` between them, as short as the table can tell.
+  Range Around(uint32_t offset, uint32_t used) const;
+
+  static uint64_t bytes_of(uint32_t block_bytes) { return block_bytes / kPageBytes * sizeof(uint16_t); }
+
+ private:
+  static constexpr uint16_t kNone = 0xffff;
+
+  std::vector<uint16_t> first_;
+};
+
+// One block of the log: its file, and its memory while it is resident.
+//
+// Who may touch what: the fields behind "log" are guarded by the log's mutex until the block is sealed and constant from then
+// on; those behind "committer" belong to the one thread that commits.
+struct Block {
+  Block(uint64_t sequence_number, std::string file_path, uint32_t block_bytes)
+      : sequence(sequence_number), path(std::move(file_path)), bytes(block_bytes), chunks(block_bytes) {}
+
+  Position position_of(uint32_t offset) const { return sequence * bytes + offset; }
+
+  const uint64_t sequence;
+  const std::string path;
+  const uint32_t bytes;  // capacity
+
+  // log
+  uint64_t version_ceiling = 0;
+  uint64_t base_version = 0;
+  ChunkTable chunks;
+  uint32_t used = 0;  // end of the last closed chunk
+  bool sealed = false;
+
+  // The beginning of the memory while the block is resident, else nullptr. Read under a latch of the index: the memory lives at
+  // least until that latch is released (HashIndex::WaitForLatches stands between the store of nullptr and the release).
+  std::atomic<char*> resident{nullptr};
+
+  // committer; `memory` may be copied under a latch while `resident` is set
+  std::shared_ptr<BlockMemory> memory;
+  MemoryBudget::Grant table_memory;  // of `chunks`
+  std::unique_ptr<File> writer;  // until sealed and on the disk
+  std::unique_ptr<File> reader;  // from then on; set before `resident` becomes nullptr
+  uint32_t flushed = 0;          // below this offset everything is on the disk
+  uint64_t file_bytes = 0;
+
+  // Reads and verifies the chunk around `position`; one read of the file. Thread-safe once the block is sealed and on the disk.
+  absl::StatusOr<ColdChunk> ReadChunk(Position position, uint64_t store_id) const;
+};
+
+// The header page of a new block.
+std::string EncodeBlockHeader(const Block& block, uint64_t previous, uint64_t store_id);
+
+// Looks for the chunk that stands at `offset` of a block's bytes. nullptr if none does: not aligned, cut off, of another place, or its
+// checksum is wrong.
+const ChunkHeader* ValidChunkAt(std::string_view block_bytes, uint32_t offset, Position position, uint64_t store_id);
+
+// "0000000000000001.block", and back (0: not such a name).
+std::string BlockFileName(uint64_t sequence);
+uint64_t SequenceOfFileName(std::string_view name);
+
+}  // namespace thermocline::storage

@@ -1,0 +1,207 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "storage/executor.h"
+#include "storage/file_system.h"
+#include "storage/log/block.h"
+#include "storage/log/block_table.h"
+#include "storage/log/format.h"
+#include "storage/gate.h"
+#include "storage/log/recovery.h"
+#include "storage/memory_budget.h"
+#include "storage/thread_annotations.h"
+
+namespace thermocline::storage {
+
+// The append-only log that is the store and its write-ahead log at once.
+//
+// A record is appended to the open chunk of the open block, in memory. A chunk is closed when it is full or when somebody waits for
+// the disk; from then on its bytes never change. The committer, a task that runs on one executor and never twice at a time,
+// checksums closed chunks, writes them, syncs once for all who wait (group commit), moves the horizon, makes the
+// next block ready and lets the oldest blocks leave memory.
+//
+// Thread-safe. What is called "under a latch" wants the caller to hold the index latch of the key concerned: it is what
+// orders updates in place against reads of the same record.
+class BlockLog {
+ public:
+  struct Config {
+    std::string directory;  // of the block files; must exist
+    uint64_t store_id = 0;
+    uint32_t block_bytes = 0;
+    std::chrono::milliseconds flush_interval{0};
+    uint64_t memory_headroom = 0;  // bytes of the budget that the committer tries to keep free for others
+  };
+
+  struct Collaborators {
+    FileSystem& files;
+    MemoryBudget& budget;
+    Executor& commits;
+    // Returns when all latches held at the call are released. Called by the committer, without a lock.
+    std::function<void()> wait_for_latches;
+  };
+
+  struct Appended {
+    Position position = 0;
+    uint64_t version = 0;
+  };
+
+  struct Counters {
+    uint64_t blocks, resident_blocks, disk_bytes, written_bytes, syncs, unsynced_bytes;
+  };
+
+  // Makes a new block, then finishes the recovery (see recovery.h): writes are possible when this returns OK.
+  static absl::StatusOr<std::unique_ptr<BlockLog>> Open(const Config& config, const Collaborators& world,
+                                                        RecoveredLog recovered);
+  // Runs no more tasks; Close() first.
+  ~BlockLog();
+
+  // Appends a record with the next version. Under a latch. nullopt: there is no room now, or writes are refused: call WhenRoom.
+  std::optional<Appended> Append(Record record);
+  // Overwrites the record at `position` if it still stands in the open chunk and the new one takes exactly as many bytes.
+  // Under a latch. Returns the new version, or nullopt: append instead.
+  std::optional<uint64_t> UpdateInPlace(Position position, uint32_t old_bytes, Record record);
+  // A version for a write that had nothing to write. nullopt as Append.
+  std::optional<uint64_t> NextVersion();
+
+  using Done = absl::AnyInvocable<void(absl::Status)>;
+  // Calls `done` when everything appended so far is on the disk, perhaps at once. UNKNOWN if the sync failed.
+  void WhenDurable(Done done);
+  // Calls `done`, later, with OK when the committer has made room, or with the reason why there is none.
+  void WhenRoom(Done done);
+  // OK, or why writes are refused.
+  absl::Status write_status() const;
+
+  // The record at `position` if its block is in memory. Under a latch, and the views live until it is released.
+  std::optional<DecodedRecord> Resident(Position position) const;
+  // Keeps the block of a resident record in memory. Under a latch. nullptr while the record may still be updated in place.
+  std::shared_ptr<const void> Pin(Position position) const;
+  // Reads from the disk the chunk that holds `position`. Blocks. The block must not be resident, or have been so just now.
+  absl::StatusOr<ColdChunk> ReadCold(Position position) const;
+
+  // Closes the open chunk: everything before the returned position will never change.
+  Position Freeze();
+  Position begin() const { return begin_; }
+  // The next records will stand below it, for a while at least: half as far again as the log has come.
+  Position bound() const { return bound_.load(std::memory_order_relaxed); }
+  const Block* BlockOf(Position position) const { return table_.Find(position / config_.block_bytes); }
+  // The next block of the log, or nullptr.
+  const Block* BlockAfter(uint64_t sequence) const { return table_.Next(sequence); }
+  uint32_t used_of(const Block& block) const;
+
+  struct End {
+    Position position;  // of the end of the last chunk; 0: there is none
+    uint64_t next_version;
+  };
+  // Waits for tasks under way and takes no more, commits everything. Nobody may be waiting. Returns the end of the log, or the
+  // failure.
+  absl::StatusOr<End> Close();
+
+  Counters counters() const;
+  uint64_t store_id() const { return config_.store_id; }
+
+ private:
+  // Space in the open chunk that one thread is writing a record into.
+  struct Filling {
+    char* out;
+    Position position;
+    uint64_t base_version;
+    int epoch;
+  };
+  struct Waiter {
+    Position target;
+    Done done;
+  };
+  // A part of a block that the committer has to write.
+  struct Dirty {
+    Block* block;
+    uint32_t end;
+    bool sealed;
+  };
+  BlockLog(const Config& config, const Collaborators& world);
+
+  // block_log.cc: appending.
+  bool MakeRoom(const Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Filling StartFilling(Position position) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Fill(const Filling& filling, const Record& record);
+  void OpenChunk() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ScheduleTick() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CloseChunk(uint32_t padded_end, bool last) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool SwitchBlock() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Activate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Position tail() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return open_->position_of(cursor_); }
+  bool accepts_writes() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return failure_.ok() && !closed_; }
+  void ScheduleCommit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  static absl::Status OutcomeUnknown(const absl::Status& failure);
+
+  // committer.cc: everything that runs on the commit executor.
+  void RunCommitter();
+  absl::Status Commit();
+  std::vector<Dirty> TakeDirty(Position& target);
+  absl::Status WriteChunks(Block& block, uint32_t end);
+  absl::Status FinishSealed(Block& block);
+  void Advance(Position target);
+  void Fail(const absl::Status& status);
+  absl::Status PrepareNextBlock();
+  absl::StatusOr<std::unique_ptr<Block>> CreateBlock();
+  absl::Status KeepHeadroom();
+  bool EvictOldest();
+
+  const Config config_;
+  const Collaborators world_;
+  const std::shared_ptr<Gate> gate_;  // of tasks that have not run yet
+  Position begin_ = 0;
+  BlockTable table_;
+
+  mutable Mutex mutex_;
+  Block* open_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  std::unique_ptr<Block> next_ ABSL_GUARDED_BY(mutex_);  // prepared, on the disk
+  uint32_t cursor_ ABSL_GUARDED_BY(mutex_) = 0;          // where the next record or chunk goes in open_
+  uint32_t chunk_start_ ABSL_GUARDED_BY(mutex_) = 0;     // 0: no chunk is open
+  uint32_t chunk_records_ ABSL_GUARDED_BY(mutex_) = 0;
+  Position last_chunk_end_ ABSL_GUARDED_BY(mutex_) = 0;  // also of blocks before open_
+  uint64_t next_version_ ABSL_GUARDED_BY(mutex_) = 1;
+  Position horizon_ ABSL_GUARDED_BY(mutex_) = 0;  // everything before it is on the disk
+  std::deque<Block*> dirty_ ABSL_GUARDED_BY(mutex_);  // not wholly on the disk, oldest first
+  std::vector<Waiter> waiters_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Done> parked_ ABSL_GUARDED_BY(mutex_);
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);    // of a write or sync: final
+  absl::Status no_room_ ABSL_GUARDED_BY(mutex_);    // why the next block could not be made; tried again
+  bool commit_scheduled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool tick_scheduled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  int epoch_ ABSL_GUARDED_BY(mutex_) = 0;
+
+  // Records reserved and not yet filled in, by epoch. The committer flips the epoch and waits for the old one's to finish: release
+  // by those who fill, acquire by the committer.
+  std::array<std::atomic<uint32_t>, 2> filling_{};
+  // Below it, nothing changes. Release when a chunk is opened; acquire in Pin.
+  std::atomic<Position> frozen_below_{0};
+  std::atomic<Position> bound_{0};
+
+  // The committer's own.
+  uint64_t next_sequence_ = 1;
+  uint64_t last_sequence_ = 0;   // of the newest block that stands in the log
+  std::deque<Block*> resident_;  // sealed, on the disk and in memory; oldest first
+
+  std::atomic<uint64_t> blocks_{0};
+  std::atomic<uint64_t> resident_blocks_{0};
+  std::atomic<uint64_t> disk_bytes_{0};
+  std::atomic<uint64_t> written_bytes_{0};
+  std::atomic<uint64_t> syncs_{0};
+};
+
+}  // namespace thermocline::storage

@@ -1,0 +1,265 @@
+// The part of BlockLog that runs on its commit executor: group commit, and memory for what comes next.
+
+#include <algorithm>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "storage/log/block_log.h"
+
+namespace thermocline::storage {
+namespace {
+
+using Share = MemoryBudget::Share;
+
+// A new block may give out this many versions, and a crash skips at most as many: a 64-bit counter takes 2^28 crashes.
+constexpr uint64_t kVersionsPerBlock = uint64_t{1} << 36;
+
+// A writer that was sent away for want of memory needs at most this much to grow a table of the index.
+constexpr uint64_t kIndexStep = 32 << 10;
+
+constexpr std::chrono::milliseconds kRetryPause{100};
+
+}  // namespace
+
+void BlockLog::ScheduleCommit() {
+  if (commit_scheduled_ || closed_) return;
+  commit_scheduled_ = true;
+  world_.commits.Run([this, gate = gate_] {
+    if (!gate->Enter()) return;
+    RunCommitter();
+    gate->Leave();
+  });
+}
+
+void BlockLog::ScheduleTick() {
+  if (tick_scheduled_ || closed_) return;
+  tick_scheduled_ = true;
+  world_.commits.RunAfter(config_.flush_interval, [this, gate = gate_] {
+    if (!gate->Enter()) return;
+    {
+      MutexLock lock(mutex_);
+      tick_scheduled_ = false;
+    }
+    RunCommitter();
+    gate->Leave();
+  });
+}
+
+void BlockLog::RunCommitter() {
+  std::vector<Done> parked;
+  {
+    MutexLock lock(mutex_);
+    commit_scheduled_ = false;
+    parked.swap(parked_);
+  }
+  absl::Status status = Commit();
+  if (!status.ok()) {
+    Fail(status);
+  } else {
+    status = PrepareNextBlock();
+    if (status.ok()) status = KeepHeadroom();
+  }
+  for (Done& done : parked) done(status);
+}
+
+absl::Status BlockLog::Commit() {
+  Position target = 0;
+  const std::vector<Dirty> dirty = TakeDirty(target);
+  for (const Dirty& part : dirty) {
+    if (part.end > part.block->flushed) {
+      if (absl::Status status = WriteChunks(*part.block, part.end); !status.ok()) return status;
+      // A block is on the disk before the next one is written: the log has no holes.
+      if (absl::Status status = part.block->writer->Sync(); !status.ok()) return status;
+      syncs_.fetch_add(1, std::memory_order_relaxed);
+      part.block->flushed = part.end;
+    }
+    if (part.sealed) {
+      if (absl::Status status = FinishSealed(*part.block); !status.ok()) return status;
+    }
+  }
+  Advance(target);
+  return absl::OkStatus();
+}
+
+std::vector<BlockLog::Dirty> BlockLog::TakeDirty(Position& target) {
+  std::vector<Dirty> dirty;
+  int old_epoch = 0;
+  {
+    MutexLock lock(mutex_);
+    if (chunk_start_ != 0) CloseChunk(AlignChunk(cursor_), /*last=*/false);
+    frozen_below_.store(tail(), std::memory_order_release);
+    target = tail();
+    old_epoch = epoch_;
+    epoch_ ^= 1;
+    for (Block* block : dirty_) dirty.push_back({block, block->used, block->sealed});
+    dirty_.assign(1, open_);
+  }
+  // Copies of records into closed chunks may still be under way on other threads; they take no lock, so they end soon.
+  while (filling_[old_epoch].load(std::memory_order_acquire) != 0) std::this_thread::yield();
+  return dirty;
+}
+
+absl::Status BlockLog::WriteChunks(Block& block, uint32_t end) {
+  Position horizon = 0;
+  {
+    MutexLock lock(mutex_);
+    // All blocks before this one are on the disk, also when the horizon has not moved yet.
+    horizon = std::max(horizon_, block.position_of(0));
+  }
+  char* const data = block.memory->data();
+  for (uint32_t offset = block.flushed; offset < end;) {
+    auto* chunk = reinterpret_cast<ChunkHeader*>(data + offset);
+    chunk->horizon = horizon;
+    chunk->checksum = ChecksumOf({data + offset, chunk->bytes}, config_.store_id);
+    offset += chunk->bytes;
+  }
+  written_bytes_.fetch_add(end - block.flushed, std::memory_order_relaxed);
+  return block.writer->WriteAt(block.flushed, {data + block.flushed, end - block.flushed});
+}
+
+absl::Status BlockLog::FinishSealed(Block& block) {
+  auto reader = world_.files.Open(block.path, FileSystem::Mode::kReadDirect);
+  if (!reader.ok()) return reader.status();
+  block.reader = *std::move(reader);
+  // What was preallocated and not used goes back. If it does not, the file is only longer than it need be.
+  if (block.writer->Truncate(block.used).ok()) {
+    disk_bytes_.fetch_sub(block.file_bytes - block.used, std::memory_order_relaxed);
+    block.file_bytes = block.used;
+  }
+  block.writer.reset();
+  resident_.push_back(&block);
+  return absl::OkStatus();
+}
+
+void BlockLog::Advance(Position target) {
+  std::vector<Waiter> served;
+  {
+    MutexLock lock(mutex_);
+    horizon_ = target;
+    const auto waiting = std::stable_partition(waiters_.begin(), waiters_.end(),
+                                               [&](const Waiter& waiter) { return waiter.target > target; });
+    served.assign(std::make_move_iterator(waiting), std::make_move_iterator(waiters_.end()));
+    waiters_.erase(waiting, waiters_.end());
+    if (!waiters_.empty()) ScheduleCommit();
+  }
+  for (Waiter& waiter : served) waiter.done(absl::OkStatus());
+}
+
+void BlockLog::Fail(const absl::Status& status) {
+  std::vector<Waiter> waiters;
+  {
+    MutexLock lock(mutex_);
+    if (failure_.ok()) {
+      failure_ = absl::UnavailableError(fmt::format(
+          "writes are refused until a restart, since the log could not be written: {}", std::string(status.message())));
+    }
+    waiters.swap(waiters_);
+  }
+  for (Waiter& waiter : waiters) waiter.done(OutcomeUnknown(status));
+}
+
+absl::Status BlockLog::OutcomeUnknown(const absl::Status& failure) {
+  return absl::UnknownError(fmt::format("the write may or may not survive a restart: {}", std::string(failure.message())));
+}
+
+absl::Status BlockLog::PrepareNextBlock() {
+  {
+    MutexLock lock(mutex_);
+    if (next_ != nullptr) return absl::OkStatus();
+  }
+  auto block = CreateBlock();
+  MutexLock lock(mutex_);
+  if (block.ok()) {
+    next_ = *std::move(block);
+    no_room_ = absl::OkStatus();
+  } else {
+    no_room_ = block.status();
+    world_.commits.RunAfter(kRetryPause, [this, gate = gate_] {
+      if (!gate->Enter()) return;
+      RunCommitter();
+      gate->Leave();
+    });
+  }
+  return no_room_;
+}
+
+absl::StatusOr<std::unique_ptr<Block>> BlockLog::CreateBlock() {
+  const uint64_t sequence = next_sequence_;
+  if (sequence >= BlockTable::kEnd) return absl::ResourceExhaustedError("the log has used up its block numbers");
+  auto block = std::make_unique<Block>(
+      sequence, config_.directory + "/" + BlockFileName(sequence), config_.block_bytes);
+  do {
+    if (!block->table_memory) {
+      block->table_memory = world_.budget.Take(Share::kChunkTables, ChunkTable::bytes_of(config_.block_bytes));
+    }
+    block->memory = BlockMemory::Allocate(world_.budget, config_.block_bytes);
+  } while (!(block->memory != nullptr && block->table_memory) && EvictOldest());
+  if (block->memory == nullptr || !block->table_memory) {
+    return absl::ResourceExhaustedError(fmt::format(
+        "no memory for another block of {} bytes within the limit of {}: raise --memory", config_.block_bytes,
+        world_.budget.limit()));
+  }
+  {
+    MutexLock lock(mutex_);
+    block->version_ceiling = next_version_ + kVersionsPerBlock;
+  }
+  auto file = world_.files.Open(block->path, FileSystem::Mode::kCreate);
+  if (!file.ok()) return file.status();
+  ++next_sequence_;
+  absl::Status status = (*file)->Allocate(config_.block_bytes);
+  if (status.ok()) status = (*file)->WriteAt(0, EncodeBlockHeader(*block, last_sequence_, config_.store_id));
+  if (status.ok()) status = (*file)->Sync();
+  if (status.ok()) status = world_.files.SyncDirectory(config_.directory);
+  if (!status.ok()) {
+    // Nothing refers to it yet; if it stays, recovery finds an empty block and removes it.
+    (void)world_.files.Remove(block->path);
+    return status;
+  }
+  last_sequence_ = sequence;
+  block->writer = *std::move(file);
+  block->flushed = kFirstChunkOffset;
+  block->file_bytes = config_.block_bytes;
+  blocks_.fetch_add(1, std::memory_order_relaxed);
+  disk_bytes_.fetch_add(config_.block_bytes, std::memory_order_relaxed);
+  return block;
+}
+
+absl::Status BlockLog::KeepHeadroom() {
+  while (world_.budget.available() < config_.memory_headroom && EvictOldest()) {
+  }
+  if (world_.budget.available() >= std::min(config_.memory_headroom, kIndexStep)) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      fmt::format("the index of all keys takes {} of {} bytes of memory, and no block can leave it any more: raise "
+                  "--memory",
+                  world_.budget.used(Share::kIndex), world_.budget.limit()));
+}
+
+bool BlockLog::EvictOldest() {
+  if (resident_.empty()) return false;
+  Block& block = *resident_.front();
+  resident_.pop_front();
+  block.resident.store(nullptr, std::memory_order_release);
+  // Whoever saw it resident holds a latch, or has pinned it under one.
+  world_.wait_for_latches();
+  block.memory.reset();
+  resident_blocks_.fetch_sub(1, std::memory_order_relaxed);
+  return true;
+}
+
+absl::StatusOr<BlockLog::End> BlockLog::Close() {
+  {
+    MutexLock lock(mutex_);
+    closed_ = true;
+    if (!failure_.ok()) return failure_;
+  }
+  gate_->Close();
+  if (absl::Status status = Commit(); !status.ok()) {
+    Fail(status);
+    return status;
+  }
+  MutexLock lock(mutex_);
+  return End{last_chunk_end_, next_version_};
+}
+
+}  // namespace thermocline::storage

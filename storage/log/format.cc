@@ -1,0 +1,119 @@
+#include "storage/log/format.h"
+
+#include <cstring>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+namespace thermocline::storage {
+namespace {
+
+constexpr uint8_t kTombstoneFlag = 1;
+constexpr uint8_t kExpiryFlag = 2;
+constexpr uint8_t kDisplacedFlag = 4;
+constexpr uint8_t kUnresolvedFlag = 8;
+constexpr uint8_t kKnownFlags = 15;
+
+// Leaves room for some 500 000 versions in either direction, so that most updates fit in place.
+constexpr int kMinVersionBytes = 3;
+
+constexpr uint64_t ZigZag(int64_t value) {
+  return (static_cast<uint64_t>(value) << 1) ^ static_cast<uint64_t>(value >> 63);
+}
+constexpr int64_t UnZigZag(uint64_t value) {
+  return static_cast<int64_t>(value >> 1) ^ -static_cast<int64_t>(value & 1);
+}
+
+uint64_t VersionField(const Record& record, uint64_t base_version) {
+  return ZigZag(static_cast<int64_t>(record.version - base_version));
+}
+
+uint32_t VarintBytes(uint64_t value, int at_least = 1) {
+  int bytes = 1;
+  for (; value >= 0x80; value >>= 7) ++bytes;
+  return static_cast<uint32_t>(bytes > at_least ? bytes : at_least);
+}
+
+char* PutVarint(char* out, uint64_t value, int at_least = 1) {
+  for (int i = 1; value >= 0x80 || i < at_least; ++i, value >>= 7) *out++ = static_cast<char>(value | 0x80);
+  *out++ = static_cast<char>(value);
+  return out;
+}
+
+// Advances `in`; false at the end of the input or after 10 bytes.
+bool GetVarint(std::string_view& in, uint64_t& value) {
+  value = 0;
+  for (size_t i = 0; i < in.size() && i < 10; ++i) {
+    const auto byte = static_cast<uint8_t>(in[i]);
+    value |= static_cast<uint64_t>(byte & 0x7f) << (7 * i);
+    if (byte < 0x80) {
+      in.remove_prefix(i + 1);
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+uint64_t ChecksumOf(std::string_view header_and_payload, uint64_t store_id) {
+  return XXH3_64bits_withSeed(header_and_payload.data() + sizeof(uint64_t),
+                              header_and_payload.size() - sizeof(uint64_t), store_id);
+}
+
+uint32_t EncodedBytes(const Record& record, Position position, uint64_t base_version) {
+  uint64_t bytes = 1 + VarintBytes(record.key.size()) + record.key.size();
+  if (!record.tombstone) bytes += VarintBytes(record.value.size()) + record.value.size();
+  bytes += VarintBytes(VersionField(record, base_version), kMinVersionBytes);
+  if (record.expires_at_ms != 0) bytes += VarintBytes(record.expires_at_ms);
+  if (record.displaced != 0) bytes += VarintBytes(position - record.displaced);
+  return static_cast<uint32_t>(bytes);
+}
+
+void EncodeRecord(const Record& record, Position position, uint64_t base_version, char* out) {
+  const int flags = (record.tombstone ? kTombstoneFlag : 0) | (record.expires_at_ms != 0 ? kExpiryFlag : 0) |
+                    (record.displaced != 0 ? kDisplacedFlag : 0) | (record.unresolved ? kUnresolvedFlag : 0);
+  *out++ = static_cast<char>(flags);
+  out = PutVarint(out, record.key.size());
+  if (!record.tombstone) out = PutVarint(out, record.value.size());
+  out = PutVarint(out, VersionField(record, base_version), kMinVersionBytes);
+  if (record.expires_at_ms != 0) out = PutVarint(out, record.expires_at_ms);
+  if (record.displaced != 0) out = PutVarint(out, position - record.displaced);
+  std::memcpy(out, record.key.data(), record.key.size());
+  if (!record.tombstone && !record.value.empty()) {
+    std::memcpy(out + record.key.size(), record.value.data(), record.value.size());
+  }
+}
+
+std::optional<DecodedRecord> DecodeRecord(std::string_view in, Position position, uint64_t base_version) {
+  const std::string_view whole = in;
+  if (in.empty()) return std::nullopt;
+  const auto flags = static_cast<uint8_t>(in[0]);
+  in.remove_prefix(1);
+  if ((flags & ~kKnownFlags) != 0) return std::nullopt;
+
+  DecodedRecord decoded;
+  Record& record = decoded.record;
+  record.tombstone = (flags & kTombstoneFlag) != 0;
+  record.unresolved = (flags & kUnresolvedFlag) != 0;
+  uint64_t key_bytes = 0;
+  uint64_t value_bytes = 0;
+  uint64_t version = 0;
+  if (!GetVarint(in, key_bytes) || key_bytes == 0) return std::nullopt;
+  if (!record.tombstone && !GetVarint(in, value_bytes)) return std::nullopt;
+  if (!GetVarint(in, version)) return std::nullopt;
+  record.version = base_version + static_cast<uint64_t>(UnZigZag(version));
+  if ((flags & kExpiryFlag) != 0 && !GetVarint(in, record.expires_at_ms)) return std::nullopt;
+  if ((flags & kDisplacedFlag) != 0) {
+    uint64_t back = 0;
+    if (!GetVarint(in, back) || back == 0 || back >= position) return std::nullopt;
+    record.displaced = position - back;
+  }
+  if (key_bytes > in.size() || value_bytes > in.size() - key_bytes) return std::nullopt;
+  record.key = in.substr(0, key_bytes);
+  record.value = in.substr(key_bytes, value_bytes);
+  decoded.bytes = static_cast<uint32_t>(record.value.data() + value_bytes - whole.data());
+  return decoded;
+}
+
+}  // namespace thermocline::storage

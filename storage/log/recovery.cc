@@ -1,0 +1,277 @@
+#include "storage/log/recovery.h"
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+
+#include <fmt/format.h>
+
+namespace thermocline::storage {
+namespace {
+
+// Reads the blocks one by one and keeps the rule of recovery.h.
+class Reader {
+ public:
+  Reader(const std::string& directory, std::vector<uint64_t> sequences, uint64_t store_id, uint32_t block_bytes,
+         FileSystem& files, MemoryBudget& budget, absl::FunctionRef<absl::Status(Position, const Record&)> visit)
+      : directory_(directory),
+        sequences_(std::move(sequences)),
+        store_id_(store_id),
+        block_bytes_(block_bytes),
+        files_(files),
+        budget_(budget),
+        visit_(visit) {}
+
+  absl::StatusOr<RecoveredLog> Read(std::optional<CleanEnd> clean_end);
+
+ private:
+  enum class Header { kValid, kUnfinished };
+
+  absl::Status ReadBlock(uint64_t sequence);
+  absl::StatusOr<std::string_view> Load(Block& block);
+  absl::StatusOr<Header> ReadHeader(const Block& block, std::string_view bytes, uint64_t& previous);
+  absl::Status CheckPrevious(const Block& block, uint64_t previous, bool has_chunks) const;
+  absl::Status ReadChunks(Block& block, std::string_view bytes);
+  absl::Status VisitRecords(const Block& block, std::string_view chunk, uint32_t offset);
+  absl::Status LookBehind(const Block& block, std::string_view bytes, uint32_t from, Position end);
+  absl::Status CheckCleanEnd(const CleanEnd& clean_end);
+  absl::Status Lost(const std::string& path, uint64_t offset, std::string_view why) const;
+  std::string PathOf(uint64_t sequence) const { return directory_ + "/" + BlockFileName(sequence); }
+
+  const std::string& directory_;
+  const std::vector<uint64_t> sequences_;
+  const uint64_t store_id_;
+  const uint32_t block_bytes_;
+  FileSystem& files_;
+  MemoryBudget& budget_;
+  absl::FunctionRef<absl::Status(Position, const Record&)> visit_;
+
+  RecoveredLog log_;
+  std::deque<Block*> resident_;
+  std::optional<Position> end_;  // where the chunks that count end; absent: every block so far was sealed
+};
+
+absl::Status Reader::Lost(const std::string& path, uint64_t offset, std::string_view why) const {
+  return absl::DataLossError(fmt::format(
+      "{} is damaged at offset {}: {}. Nothing was changed. Restore the file from a copy, or the directory from a "
+      "backup",
+      path, offset, why));
+}
+
+// Into the block's memory, which stays resident if there is enough.
+absl::StatusOr<std::string_view> Reader::Load(Block& block) {
+  // Leaves room for the blocks to be written and for the index, which grows as records are visited.
+  const uint64_t wanted = std::max(budget_.limit() / 4, uint64_t{3} * block_bytes_);
+  while (budget_.available() < wanted && !resident_.empty()) {
+    resident_.front()->resident.store(nullptr, std::memory_order_relaxed);
+    resident_.front()->memory.reset();
+    resident_.pop_front();
+  }
+  block.memory = BlockMemory::Allocate(budget_, block_bytes_);
+  if (block.memory == nullptr) {
+    return absl::ResourceExhaustedError(
+        fmt::format("the memory limit of {} bytes is too small for this store: its index alone takes {}. Raise --memory",
+                    budget_.limit(), budget_.used(MemoryBudget::Share::kIndex)));
+  }
+  auto file = files_.Open(block.path, FileSystem::Mode::kReadDirect);
+  if (!file.ok()) return file.status();
+  auto size = (*file)->Size();
+  if (!size.ok()) return size.status();
+  if (*size > block_bytes_) return Lost(block.path, block_bytes_, "it is longer than a block of this store");
+  block.file_bytes = *size;
+  if (absl::Status status = (*file)->ReadAt(0, {block.memory->data(), *size}); !status.ok()) return status;
+  block.reader = *std::move(file);
+  return std::string_view(block.memory->data(), *size);
+}
+
+// kUnfinished: no valid header and nothing behind it; a crash or a full disk came before the block was ready.
+absl::StatusOr<Reader::Header> Reader::ReadHeader(const Block& block, std::string_view bytes, uint64_t& previous) {
+  BlockHeader header{};
+  std::memcpy(&header, bytes.data(), std::min(sizeof(header), bytes.size()));
+  const std::string_view raw(reinterpret_cast<const char*>(&header), sizeof(header));
+  if (header.magic != BlockHeader::kMagic || header.checksum != ChecksumOf(raw, header.store_id)) {
+    for (uint32_t at = kFirstChunkOffset; at + sizeof(ChunkHeader) <= bytes.size(); at += kChunkAlignment) {
+      if (ValidChunkAt(bytes, at, block.position_of(at), store_id_) != nullptr) {
+        return Lost(block.path, 0, "its header fails its checksum, and there is data behind it");
+      }
+    }
+    return Header::kUnfinished;
+  }
+  if (header.store_id != store_id_) {
+    return absl::FailedPreconditionError(fmt::format("{} belongs to another store (id {:016x}, this one is {:016x}): move "
+                                                     "it away",
+                                                     block.path, header.store_id, store_id_));
+  }
+  if (header.format != kFormatVersion) {
+    return absl::FailedPreconditionError(
+        fmt::format("{} has format {}, this program reads {}", block.path, header.format, kFormatVersion));
+  }
+  if (header.sequence != block.sequence || header.block_bytes != block_bytes_) {
+    return Lost(block.path, 0, "its header is that of another block; was it renamed?");
+  }
+  previous = header.previous;
+  log_.next_version = std::max(log_.next_version, header.version_ceiling);
+  return Header::kValid;
+}
+
+absl::Status Reader::CheckPrevious(const Block& block, uint64_t previous, bool has_chunks) const {
+  if (previous == 0) return absl::OkStatus();
+  if (!std::binary_search(sequences_.begin(), sequences_.end(), previous)) {
+    return absl::DataLossError(fmt::format("{} is missing: {} follows it. Nothing was changed. Restore it from a copy",
+                                           PathOf(previous), block.path));
+  }
+  // A block is on the disk before the next one is written.
+  const auto& garbage = log_.garbage;
+  if (has_chunks && std::find(garbage.begin(), garbage.end(), PathOf(previous)) != garbage.end()) {
+    return Lost(PathOf(previous), kFirstChunkOffset, "no valid data, but the next block has some");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Reader::ReadBlock(uint64_t sequence) {
+  auto block = std::make_unique<Block>(sequence, PathOf(sequence), block_bytes_);
+  auto bytes = Load(*block);
+  if (!bytes.ok()) return bytes.status();
+  uint64_t previous = 0;
+  auto header = ReadHeader(*block, *bytes, previous);
+  if (!header.ok()) return header.status();
+  const Position start = block->position_of(kFirstChunkOffset);
+  const bool has_chunks = *header == Header::kValid &&
+                          ValidChunkAt(*bytes, kFirstChunkOffset, start, store_id_) != nullptr;
+  if (*header == Header::kValid) {
+    if (absl::Status status = CheckPrevious(*block, previous, has_chunks); !status.ok()) return status;
+  }
+  if (has_chunks && !end_) {
+    if (absl::Status status = ReadChunks(*block, *bytes); !status.ok()) return status;
+    resident_.push_back(block.get());
+    log_.blocks.push_back(std::move(block));
+    return absl::OkStatus();
+  }
+  log_.garbage.push_back(block->path);
+  return LookBehind(*block, *bytes, kFirstChunkOffset, end_.value_or(start));
+}
+
+absl::Status Reader::ReadChunks(Block& block, std::string_view bytes) {
+  uint32_t offset = kFirstChunkOffset;
+  bool last = false;
+  while (!last) {
+    const ChunkHeader* chunk = ValidChunkAt(bytes, offset, block.position_of(offset), store_id_);
+    if (chunk == nullptr) break;
+    block.base_version = chunk->base_version;
+    block.chunks.Add(offset);
+    if (absl::Status status = VisitRecords(block, bytes.substr(offset, chunk->bytes), offset); !status.ok()) return status;
+    last = chunk->last();
+    offset += chunk->bytes;
+  }
+  block.used = offset;
+  block.flushed = offset;
+  block.sealed = true;
+  block.resident.store(block.memory->data(), std::memory_order_relaxed);
+  if (last) return absl::OkStatus();
+  end_ = block.position_of(offset);
+  log_.seal_last = true;
+  return LookBehind(block, bytes, offset, *end_);
+}
+
+absl::Status Reader::VisitRecords(const Block& block, std::string_view chunk, uint32_t offset) {
+  const auto* header = reinterpret_cast<const ChunkHeader*>(chunk.data());
+  uint32_t at = sizeof(ChunkHeader);
+  for (uint32_t i = 0; i < header->records(); ++i) {
+    const Position position = block.position_of(offset + at);
+    const auto decoded = DecodeRecord(chunk.substr(at), position, header->base_version);
+    if (!decoded) return Lost(block.path, offset + at, "a record does not fit its chunk, although the checksum does");
+    if (absl::Status status = visit_(position, decoded->record); !status.ok()) return status;
+    at += decoded->bytes;
+    ++log_.records;
+    log_.next_version = std::max(log_.next_version, decoded->record.version + 1);
+  }
+  return absl::OkStatus();
+}
+
+// Behind the end there may be torn chunks and whole ones that nobody waited for; none may know of a horizon beyond the end.
+absl::Status Reader::LookBehind(const Block& block, std::string_view bytes, uint32_t from, Position end) {
+  for (uint32_t at = from; at + sizeof(ChunkHeader) <= bytes.size(); at += kChunkAlignment) {
+    const ChunkHeader* chunk = ValidChunkAt(bytes, at, block.position_of(at), store_id_);
+    if (chunk == nullptr || chunk->horizon <= end) continue;
+    return Lost(PathOf(end / block_bytes_), end % block_bytes_,
+                fmt::format("no valid chunk stands here, but that at offset {} of {} proves that there was one", at,
+                            BlockFileName(block.sequence)));
+  }
+  const size_t torn = bytes.find_last_not_of('\0');
+  if (torn != std::string_view::npos && torn >= from) log_.truncated_bytes += torn + 1 - from;
+  return absl::OkStatus();
+}
+
+absl::Status Reader::CheckCleanEnd(const CleanEnd& clean_end) {
+  const Position end = log_.blocks.empty() ? 0 : log_.blocks.back()->position_of(log_.blocks.back()->used);
+  if (end < clean_end.position) {
+    return Lost(PathOf(clean_end.position / block_bytes_), end / block_bytes_ == clean_end.position / block_bytes_ ? end % block_bytes_ : 0,
+                "the log was closed in order, and is shorter now");
+  }
+  // No crash: no version was given out beyond what the marker says, whatever the headers reserved.
+  if (end == clean_end.position) log_.next_version = clean_end.next_version;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RecoveredLog> Reader::Read(std::optional<CleanEnd> clean_end) {
+  for (const uint64_t sequence : sequences_) {
+    if (absl::Status status = ReadBlock(sequence); !status.ok()) return status;
+    log_.next_sequence = sequence + 1;
+  }
+  if (clean_end) {
+    if (absl::Status status = CheckCleanEnd(*clean_end); !status.ok()) return status;
+  }
+  return std::move(log_);
+}
+
+}  // namespace
+
+absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t store_id, uint32_t block_bytes,
+                                     std::optional<CleanEnd> clean_end, FileSystem& files, MemoryBudget& budget,
+                                     absl::FunctionRef<absl::Status(Position, const Record&)> visit) {
+  auto names = files.List(directory);
+  if (!names.ok()) return names.status();
+  std::vector<uint64_t> sequences;
+  for (const std::string& name : *names) {
+    const uint64_t sequence = SequenceOfFileName(name);
+    if (sequence == 0) {
+      return absl::FailedPreconditionError(
+          fmt::format("{}/{} is not a file of this store: move it away", directory, name));
+    }
+    sequences.push_back(sequence);
+  }
+  std::sort(sequences.begin(), sequences.end());
+  return Reader(directory, std::move(sequences), store_id, block_bytes, files, budget, visit).Read(clean_end);
+}
+
+absl::Status FinishRecovery(const std::string& directory, uint64_t store_id, RecoveredLog& log, FileSystem& files) {
+  // The newest first: what is left after a crash must not look as if a block in the middle were missing.
+  for (auto path = log.garbage.rbegin(); path != log.garbage.rend(); ++path) {
+    if (absl::Status status = files.Remove(*path); !status.ok()) return status;
+    if (absl::Status status = files.SyncDirectory(directory); !status.ok()) return status;
+  }
+  if (!log.seal_last) return absl::OkStatus();
+
+  Block& block = *log.blocks.back();
+  ChunkHeader last = {.position = block.position_of(block.used),
+                      .horizon = block.position_of(block.used),
+                      .base_version = block.base_version,
+                      .bytes = sizeof(ChunkHeader),
+                      .records_last = 1};
+  const std::string_view raw(reinterpret_cast<const char*>(&last), sizeof(last));
+  last.checksum = ChecksumOf(raw, store_id);
+  auto file = files.Open(block.path, FileSystem::Mode::kReadWrite);
+  if (!file.ok()) return file.status();
+  absl::Status status = (*file)->Truncate(block.used);
+  if (status.ok()) status = (*file)->WriteAt(block.used, raw);
+  // Also syncs what a killed process had written and nobody had synced: it counts from now on.
+  if (status.ok()) status = (*file)->Sync();
+  if (!status.ok()) return status;
+  if (block.memory != nullptr) std::memcpy(block.memory->data() + block.used, &last, sizeof(last));
+  block.used += sizeof(last);
+  block.flushed = block.used;
+  block.file_bytes = block.used;
+  return absl::OkStatus();
+}
+
+}  // namespace thermocline::storage

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "storage/file_system.h"
+#include "storage/log/block.h"
+#include "storage/log/format.h"
+#include "storage/memory_budget.h"
+
+namespace thermocline::storage {
+
+// Where the log ended when it was last closed in order.
+struct CleanEnd {
+  Position position = 0;
+  uint64_t next_version = 1;
+};
+
+// What is in the directory of the log, and what has to be done to it before it can be written again.
+struct RecoveredLog {
+  std::vector<std::unique_ptr<Block>> blocks;  // in the order of the log; the newest are resident if memory allows
+  uint64_t next_sequence = 1;
+  uint64_t next_version = 1;
+  uint64_t records = 0;
+  uint64_t truncated_bytes = 0;  // of chunks that were torn, or stood behind a torn one
+
+  bool seal_last = false;            // the last block was still open
+  std::vector<std::string> garbage;  // files of blocks in which nothing is valid, oldest first
+};
+
+// Reads all blocks in `directory` and calls `visit` for each record in the order of the log. Changes nothing.
+//
+// The rule: chunks count up to the first place where no valid one stands. If any valid chunk in the directory says that the log
+// was on the disk beyond that place (its horizon), or the log was closed in order beyond it, acknowledged data is gone: DATA_LOSS. Otherwise
+// the rest is a torn tail that nobody was promised.
+//
+// DATA_LOSS also for a missing block or a damaged block header; FAILED_PRECONDITION for files that are not this store's. Messages
+// name the file and offset. An error of `visit` ends the recovery.
+absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t store_id, uint32_t block_bytes,
+                                     std::optional<CleanEnd> clean_end, FileSystem& files,
+                                     MemoryBudget& budget,
+                                     absl::FunctionRef<absl::Status(Position, const Record&)> visit);
+
+// Removes the garbage and seals the last block, durably. To be done once a new block stands that keeps their versions and sequence
+// numbers from being used again; a crash in between leaves a log that reads the same.
+absl::Status FinishRecovery(const std::string& directory, uint64_t store_id, RecoveredLog& log,
+                            FileSystem& files);
+
+}  // namespace thermocline::storage

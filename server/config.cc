@@ -203,14 +203,21 @@ void Describe(CLI::App& app, Texts& texts) {
 // One line for people, from the messages of the command line library.
 std::string Explain(const CLI::ParseError& error, const CLI::App& app) {
   constexpr std::string_view kUnknownKey = "INI was not able to parse ";
+  constexpr std::string_view kSectionBegins = ".++";
   const std::string what = error.what();
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ConfigError)) {
     const std::string file = app.get_config_ptr()->as<std::string>();
     if (!what.starts_with(kUnknownKey)) return fmt::format("config file {}: {}", file, what);
+    const std::string key = what.substr(kUnknownKey.size());
+    if (key.ends_with(kSectionBegins)) {
+      return fmt::format(
+          "config file {}: section [{}] is not known; keys stand by themselves, without sections", file,
+          key.substr(0, key.size() - kSectionBegins.size()));
+    }
     return fmt::format(
         "config file {}: unknown key '{}'; known are listen, data, memory, block-size, flush-interval, "
         "read-threads and log-level",
-        file, what.substr(kUnknownKey.size()));
+        file, key);
   }
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::FileError)) return "--config " + what;
   return what + " (see --help)";

@@ -32,7 +32,9 @@ void BatchSteps::Advance(std::unique_lock<std::mutex> lock) {
   const bool ended = begun_ == ready_.size() && under_way_ == 0;
   lock.unlock();
   // Unless that was the last step, another thread may end the batch from here on.
-  if (ended) all_ended_();
+  if (!ended) return;
+  absl::AnyInvocable<void()> all_ended = std::move(all_ended_);
+  all_ended();
 }
 
 }  // namespace thermocline::server

@@ -169,26 +169,34 @@ void Describe(CLI::App& app, Texts& texts) {
     app.add_option(flag, text, description)->type_name(kind)->capture_default_str();
   };
   add("--listen", texts.listen, "HOST:PORT",
-      "Where to serve. Everyone who can reach this address can read and write; 0.0.0.0 serves the whole "
-      "network. Port 0 takes any free port, which the first line of the log tells");
-  add("--data", texts.data, "DIRECTORY", "Where the data lives; created if missing. One server at a time");
+      "Where to serve. Everyone who can reach this address can read\n"
+      "and write; 0.0.0.0 serves the whole network. Port 0 takes any\n"
+      "free port, which the first line of the log tells.");
+  add("--data", texts.data, "DIRECTORY",
+      "Where the data lives; created if missing. One server at a\n"
+      "time.");
   add("--memory", texts.memory, "SIZE",
-      "The one number for memory, such as 512MiB or 8GiB: the index of all keys and as many values as fit; "
-      "the others are read from the disk. The process takes at most 64 MiB more");
+      "The one number for memory, such as 512MiB or 8GiB: the index\n"
+      "of all keys, and as many values as fit. The others are read\n"
+      "from the disk. The process takes at most 64 MiB more.");
   add("--block-size", texts.block_size, "SIZE",
-      "Size of the log's files for a new data directory: a power of two from 64KiB to 64MiB; 0 chooses it "
-      "from "
-      "--memory. It bounds the largest value");
+      "Size of the log's files, for a new data directory: a power of\n"
+      "two from 64KiB to 64MiB; 0 chooses it from --memory. It bounds\n"
+      "the largest value.");
   add("--flush-interval", texts.flush_interval, "TIME",
-      "A write of class MEMORY is on the disk after at most this long, such as 100ms");
-  add("--read-threads", texts.read_threads, "N", "How many values are read from the disk at the same time");
+      "A write of class MEMORY is on the disk after at most this\n"
+      "long: 1ms to 1m.");
+  add("--read-threads", texts.read_threads, "N",
+      "How many values are read from the disk at the same time: 1 to\n"
+      "256.");
   add("--log-level", texts.log_level, "LEVEL",
-      "How much to log on stderr: trace, debug, info, warn or error");
-  app.set_version_flag("--version", "thermocline-server " THERMOCLINE_VERSION, "Print the version and leave")
+      "How much to log on stderr: trace, debug, info, warn or error.");
+  app.set_version_flag("--version", "thermocline-server " THERMOCLINE_VERSION, "Print the version and leave.")
       ->configurable(false);
-  app.set_help_flag("-h,--help", "Print this help and leave")->configurable(false);
+  app.set_help_flag("-h,--help", "Print this help and leave.")->configurable(false);
   app.set_config("--config", "",
-                 "Read settings from a TOML file: memory = \"8GiB\" is --memory 8GiB. Flags win")
+                 "Read settings from a TOML file, in which memory = \"8GiB\"\n"
+                 "stands for --memory 8GiB. Flags win over it.")
       ->type_name("FILE")
       ->configurable(false);
   app.allow_config_extras(CLI::config_extras_mode::error);
@@ -233,7 +241,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) 
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    return CommandLine{{}, app.help()};
+    return CommandLine{{}, app.help() + "\n"};
   } catch (const CLI::CallForVersion& version) {
     return CommandLine{{}, std::string(version.what()) + "\n"};
   } catch (const CLI::ParseError& error) {

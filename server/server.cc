@@ -12,7 +12,7 @@ namespace thermocline::server {
 namespace {
 
 // What gRPC may hold of messages under way. It is part of the constant by which the process exceeds --memory.
-constexpr uint64_t kMaxBufferBytes = 32 << 20;
+constexpr uint64_t kMaxBufferBytes = 128 << 20;
 
 }  // namespace
 

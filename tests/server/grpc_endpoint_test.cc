@@ -37,7 +37,7 @@ class GrpcEndpointTest : public ::testing::Test {
   GrpcEndpointTest() {
     storage::Options options;
     options.directory = directory_.Path("data");
-    options.memory_bytes = 64 << 20;
+    options.memory_bytes = 160 << 20;
     options.block_bytes = 32 << 20;
     // Only what the engine does while it opens may need its executors.
     std::thread pump([this] { Pump(opened_); });
@@ -178,7 +178,7 @@ TEST_F(GrpcEndpointTest, ServesAdmin) {
   grpc::ClientContext stats_context;
   ASSERT_TRUE(admin->Stats(&stats_context, {}, &stats).ok());
   EXPECT_EQ(stats.operations().sets(), 1u);
-  EXPECT_EQ(stats.memory().limit_bytes(), uint64_t{64} << 20);
+  EXPECT_EQ(stats.memory().limit_bytes(), uint64_t{160} << 20);
   v1::FlushResponse flushed;
   grpc::ClientContext flush_context;
   EXPECT_TRUE(admin->Flush(&flush_context, {}, &flushed).ok());

@@ -200,7 +200,7 @@ TEST_F(KeyValueTest, RefusesValuesThatTheStoreCannotHold) {
 }
 
 TEST(KeyValueLargeTest, TakesValuesOf16MiBAndNoMore) {
-  TestStore store(uint64_t{256} << 20, 64 << 20);
+  TestStore store(160 << 20, 32 << 20);
   store.Set("key", std::string(16 << 20, 'v'));
   EXPECT_EQ(store.Get("key").value().size(), size_t{16} << 20);
   EXPECT_THAT(std::string(store.SetStatus(SetOf("key", std::string((16 << 20) + 1, 'v'))).message()),

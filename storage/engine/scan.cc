@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -76,6 +77,8 @@ absl::StatusOr<ScanPage> Engine::Impl::ScanFrom(const ScanRequest& request) {
       cursor.position = block == nullptr ? cursor.end : block->position_of(kFirstChunkOffset);
       continue;
     }
+    // A block that is full to the last byte ends where the header of the next one begins.
+    cursor.position = std::max(cursor.position, block->position_of(kFirstChunkOffset));
     std::shared_ptr<const BlockMemory> memory;
     {
       HashIndex::Latch latch(*index_, 0);

@@ -28,7 +28,7 @@ uint64_t OrderedTable::bytes_of(uint32_t capacity) {
 }
 
 uint32_t OrderedTable::HomeOf(uint64_t tag) const {
-  return static_cast<uint32_t>((static_cast<unsigned __int128>(tag) * capacity_) >> 64);
+  return static_cast<uint32_t>(((tag >> 32) * capacity_) >> 32);
 }
 
 Slot OrderedTable::Decode(uint64_t word) const {

@@ -1,0 +1,138 @@
+// Random operations against std::map, with reopening in between.
+
+#include <map>
+
+#include "gtest/gtest.h"
+#include "tests/storage/engine/simulated_store.h"
+
+namespace thermocline::testing {
+namespace {
+
+using storage::Condition;
+using storage::Durability;
+
+struct Known {
+  std::string value;
+  uint64_t version = 0;
+  uint64_t expires_at_ms = 0;
+};
+
+class ModelTest : public ::testing::TestWithParam<uint64_t> {
+ protected:
+  ModelTest() : store(GetParam()) { EXPECT_EQ(store.Open(), absl::OkStatus()); }
+
+  uint64_t Below(uint64_t bound) { return store.random.Next() % bound; }
+  std::string AnyKey() {
+    const uint64_t key = Below(400);
+    return std::to_string(key) + std::string(key % 7 == 0 ? 300 : 0, 'k');
+  }
+  std::string AnyValue() {
+    const uint64_t sizes[] = {0, 10, 10, 10, 60, 700, 5000, 30'000};
+    return std::string(sizes[Below(8)], static_cast<char>('a' + Below(26)));
+  }
+  const Known* Live(const std::string& key) {
+    const auto known = model.find(key);
+    if (known == model.end()) return nullptr;
+    const uint64_t expires = known->second.expires_at_ms;
+    return expires != 0 && expires <= store.clock.NowMs() ? nullptr : &known->second;
+  }
+
+  void CheckGet(const std::string& key) {
+    const auto entry = store.Get(key);
+    ASSERT_TRUE(entry.ok()) << entry.status();
+    const Known* known = Live(key);
+    ASSERT_EQ(entry->has_value(), known != nullptr) << key;
+    if (known == nullptr) return;
+    ASSERT_EQ((*entry)->value.view(), known->value) << key;
+    ASSERT_EQ((*entry)->version, known->version) << key;
+    ASSERT_EQ((*entry)->expires_at_ms, known->expires_at_ms) << key;
+  }
+
+  void RandomWrite() {
+    const std::string key = AnyKey();
+    const std::string value = AnyValue();
+    const Known* known = Live(key);
+    storage::Write write = {.key = key, .durability = Below(4) == 0 ? Durability::kSync : Durability::kMemory};
+    if (Below(5) != 0) write.value = value;
+    if (write.value && Below(8) == 0) write.expires_at_ms = store.clock.NowMs() + 1 + Below(2000);
+    bool expected = true;
+    if (Below(3) == 0) {
+      write.condition.kind = static_cast<Condition::Kind>(Below(4));
+      write.condition.version = known != nullptr && Below(3) != 0 ? known->version : Below(1000);
+      using Kind = Condition::Kind;
+      const Kind kind = write.condition.kind;
+      expected = kind == Kind::kNone || (kind == Kind::kIfAbsent && known == nullptr) ||
+                 (kind == Kind::kIfPresent && known != nullptr) ||
+                 (kind == Kind::kIfVersion && known != nullptr && known->version == write.condition.version);
+    }
+    const auto result = store.Apply(write);
+    ASSERT_TRUE(result.ok()) << result.status();
+    ASSERT_EQ(result->applied, expected);
+    if (!expected) {
+      ASSERT_EQ(result->version, known == nullptr ? 0 : known->version);
+      return;
+    }
+    ASSERT_GT(result->version, last_version);
+    last_version = result->version;
+    if (write.value) {
+      model[key] = {value, result->version, write.expires_at_ms};
+    } else {
+      model.erase(key);
+    }
+  }
+
+  void CheckAll() {
+    for (int i = 0; i < 400; ++i) CheckGet(std::to_string(i) + std::string(i % 7 == 0 ? 300 : 0, 'k'));
+    std::map<std::string, uint64_t> scanned;
+    storage::ScanRequest request = {.max_entries = 1 + Below(100)};
+    for (bool done = false; !done;) {
+      auto page = store.Scan(request);
+      ASSERT_TRUE(page.ok()) << page.status();
+      for (auto& item : page->items) {
+        ASSERT_TRUE(scanned.emplace(item.key, item.entry.version).second);
+        const Known* known = Live(item.key);
+        ASSERT_TRUE(known != nullptr && known->value == item.entry.value.view()) << item.key;
+      }
+      request.cursor = page->cursor;
+      done = page->done;
+    }
+    size_t live = 0;
+    for (const auto& [key, known] : model) live += Live(key) != nullptr;
+    ASSERT_EQ(scanned.size(), live);
+    const auto stats = store.engine->Stats();
+    ASSERT_LE(stats.live_keys_min, model.size());
+    ASSERT_GE(stats.live_keys_max, model.size());
+  }
+
+  SimulatedStore store;
+  std::map<std::string, Known> model;
+  uint64_t last_version = 0;
+};
+
+TEST_P(ModelTest, BehavesLikeAMap) {
+  for (int round = 0; round < 12 && !HasFatalFailure(); ++round) {
+    for (int step = 0; step < 500 && !HasFatalFailure(); ++step) {
+      Below(3) == 0 ? CheckGet(AnyKey()) : RandomWrite();
+      store.clock.Advance(static_cast<int64_t>(Below(5)));
+      if (Below(50) == 0) store.commits.Advance(std::chrono::milliseconds(100));
+      if (Below(4) == 0) store.RunOne();
+    }
+    CheckAll();
+    if (round % 3 == 1) {
+      ASSERT_EQ(store.Close(), absl::OkStatus());
+      ASSERT_EQ(store.Open(), absl::OkStatus());
+      CheckAll();
+    }
+    if (round % 3 == 2) {
+      ASSERT_EQ(store.Flush(), absl::OkStatus());
+      store.Crash();
+      ASSERT_EQ(store.Open(), absl::OkStatus());
+      CheckAll();
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, ModelTest, ::testing::Range<uint64_t>(1, 13));
+
+}  // namespace
+}  // namespace thermocline::testing

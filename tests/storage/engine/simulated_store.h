@@ -1,0 +1,123 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "storage/engine.h"
+#include "storage/system_clock.h"
+#include "tests/support/manual_clock.h"
+#include "tests/support/manual_executor.h"
+#include "tests/support/simulated_disk.h"
+
+namespace thermocline::testing {
+
+// An engine on a simulated disk, whose background work runs when told: one seed decides everything that happens. Its calls run that work
+// until they are answered. Not thread-safe.
+class SimulatedStore {
+ public:
+  explicit SimulatedStore(uint64_t seed, storage::Options store_options = SmallOptions())
+      : options(std::move(store_options)),
+        disk(seed),
+        random(seed + 1),
+        reads(seed + 2),
+        commits(seed + 3),
+        world_{disk, clock, random, reads, commits} {}
+  ~SimulatedStore() { CloseIfOpen(); }
+
+  static storage::Options SmallOptions() {
+    return {.directory = "data", .memory_bytes = 4 << 20, .block_bytes = 64 << 10};
+  }
+
+  absl::Status Open() {
+    auto opened = storage::Engine::Open(options, world_);
+    if (!opened.ok()) return opened.status();
+    engine = *std::move(opened);
+    return absl::OkStatus();
+  }
+
+  absl::Status Close() {
+    RunUntilIdle();
+    const absl::Status status = engine->Close();
+    engine.reset();
+    Drop();
+    return status;
+  }
+
+  // The power goes off: what was under way is answered with an error or not at all. Open() again afterwards.
+  void Crash() {
+    disk.Crash();
+    RunUntilIdle();
+    engine.reset();
+    Drop();
+  }
+
+  void RunUntilIdle() {
+    while (RunOne()) {
+    }
+  }
+  // Runs one task that is due.
+  bool RunOne() { return random.Next() % 2 == 0 ? reads.RunOne() || commits.RunOne() : commits.RunOne() || reads.RunOne(); }
+
+  absl::StatusOr<std::optional<storage::Entry>> Get(const std::string& key) {
+    std::optional<absl::StatusOr<std::optional<storage::Entry>>> answer;
+    engine->Get(key, [&](auto result) { answer = std::move(result); });
+    return Await(answer);
+  }
+  // The value, or "(none)", or the error.
+  std::string Read(const std::string& key) {
+    auto entry = Get(key);
+    if (!entry.ok()) return entry.status().ToString();
+    return entry->has_value() ? std::string((*entry)->value.view()) : "(none)";
+  }
+  absl::StatusOr<storage::WriteResult> Apply(const storage::Write& write) {
+    std::optional<absl::StatusOr<storage::WriteResult>> answer;
+    engine->Apply(write, [&](auto result) { answer = std::move(result); });
+    return Await(answer);
+  }
+  absl::StatusOr<storage::WriteResult> Set(const std::string& key, const std::string& value) {
+    return Apply({.key = key, .value = value});
+  }
+  absl::StatusOr<storage::WriteResult> Delete(const std::string& key) { return Apply({.key = key}); }
+  absl::Status Flush() {
+    std::optional<absl::Status> answer;
+    engine->Flush([&](const absl::Status& status) { answer = status; });
+    return Await(answer);
+  }
+  absl::StatusOr<storage::ScanPage> Scan(const storage::ScanRequest& request) {
+    std::optional<absl::StatusOr<storage::ScanPage>> answer;
+    engine->Scan(request, [&](auto page) { answer = std::move(page); });
+    return Await(answer);
+  }
+
+  storage::Options options;
+  SimulatedDisk disk;
+  ManualClock clock;
+  storage::SeededRandom random;
+  ManualExecutor reads;
+  ManualExecutor commits;
+  std::unique_ptr<storage::Engine> engine;
+
+ private:
+  template <typename T>
+  T Await(std::optional<T>& answer) {
+    while (!answer) {
+      if (!RunOne()) commits.Advance(std::chrono::milliseconds(50));
+    }
+    return *std::move(answer);
+  }
+  void Drop() {
+    reads.Drop();
+    commits.Drop();
+  }
+  void CloseIfOpen() {
+    if (engine == nullptr) return;
+    RunUntilIdle();
+    engine.reset();
+  }
+
+  storage::World world_;
+};
+
+}  // namespace thermocline::testing

@@ -39,7 +39,10 @@ function(thermocline_test name)
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
   if(THERMOCLINE_SANITIZE MATCHES "thread")
-    set_tests_properties(${name} PROPERTIES
-      ENVIRONMENT "TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/support/tsan.supp halt_on_error=1 second_deadlock_stack=1")
+    # See tests/support/grpc_under_tsan.cc; servers that a test starts inherit this.
+    add_dependencies(${name} thermocline_grpc_under_tsan)
+    set_property(TEST ${name} PROPERTY ENVIRONMENT
+      "LD_PRELOAD=$<TARGET_FILE:thermocline_grpc_under_tsan>"
+      "TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/support/tsan.supp halt_on_error=1 second_deadlock_stack=1")
   endif()
 endfunction()

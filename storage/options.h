@@ -19,6 +19,9 @@ struct Options {
 
   // A MEMORY write is on the disk at most this long after it was acknowledged, plus the time of one sync.
   std::chrono::milliseconds flush_interval{100};
+
+  // How many bits of a key's hash are used. Fewer than 64 make keys collide, which tests want and nobody else.
+  int hash_bits = 64;
 };
 
 inline constexpr uint64_t kMinMemoryBytes = uint64_t{4} << 20;

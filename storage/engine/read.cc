@@ -16,7 +16,7 @@ constexpr size_t kPinBytes = 512;
 }  // namespace
 
 uint64_t Engine::Impl::HashOf(std::string_view key) const {
-  return XXH3_64bits_withSeed(key.data(), key.size(), identity_.hash_seed);
+  return XXH3_64bits_withSeed(key.data(), key.size(), identity_.hash_seed) & (~uint64_t{0} << (64 - options_.hash_bits));
 }
 
 absl::Status Engine::Impl::CheckKey(std::string_view key) const {

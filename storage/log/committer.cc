@@ -48,12 +48,15 @@ void BlockLog::ScheduleTick() {
 
 void BlockLog::RunCommitter() {
   std::vector<Done> parked;
+  absl::Status status;
   {
     MutexLock lock(mutex_);
     commit_scheduled_ = false;
     parked.swap(parked_);
+    status = failure_;
   }
-  absl::Status status = Commit();
+  // What a failed write or sync left on the disk is unknown, and a second sync would prove nothing.
+  if (status.ok()) status = Commit();
   if (!status.ok()) {
     Fail(status);
   } else {

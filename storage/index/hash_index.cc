@@ -27,9 +27,10 @@ class HashIndex::Partition {
   }
 
   ~Partition() {
-    for (size_t i = 0; i < directory_.size(); i += SpanOf(*directory_[i])) {
-      budget_.Give(Share::kIndex, directory_[i]->bytes());
-      std::unique_ptr<OrderedTable> owned(directory_[i]);
+    for (size_t i = 0; i < directory_.size();) {
+      std::unique_ptr<OrderedTable> table(directory_[i]);
+      budget_.Give(Share::kIndex, table->bytes());
+      i += SpanOf(*table);
     }
     budget_.Give(Share::kIndex, directory_.size() * sizeof(OrderedTable*));
   }

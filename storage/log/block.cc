@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
@@ -28,14 +29,20 @@ absl::StatusOr<DecodedRecord> ColdChunk::RecordAt(Position at) const {
 }
 
 ChunkTable::Range ChunkTable::Around(uint32_t offset, uint32_t used) const {
-  uint32_t page = offset / kPageBytes;
-  while (page > 0 && (first_[page] == kNone || page * kPageBytes + first_[page] > offset)) --page;
-  const uint32_t begin = page * kPageBytes + (first_[page] == kNone ? 0 : first_[page]);
-  for (uint32_t next = offset / kPageBytes; next < first_.size(); ++next) {
-    const uint32_t start = next * kPageBytes + first_[next];
-    if (first_[next] != kNone && start > offset && start < used) return {begin, start};
+  Range range = {kFirstChunkOffset, used};
+  for (uint32_t page = offset / kPageBytes; page > 0; --page) {
+    const auto [first, last] = pages_[page];
+    if (first == kNone || page * kPageBytes + first > offset) continue;
+    range.begin = page * kPageBytes + (page * kPageBytes + last <= offset ? last : first);
+    break;
   }
-  return {begin, used};
+  for (uint32_t page = offset / kPageBytes; page < pages_.size(); ++page) {
+    const auto [first, last] = pages_[page];
+    if (first == kNone || page * kPageBytes + last <= offset) continue;
+    range.end = std::min(used, page * kPageBytes + (page * kPageBytes + first > offset ? first : last));
+    break;
+  }
+  return range;
 }
 
 absl::StatusOr<ColdChunk> Block::ReadChunk(Position position, uint64_t store_id) const {

@@ -45,14 +45,17 @@ struct ColdChunk {
   absl::StatusOr<DecodedRecord> RecordAt(Position position) const;
 };
 
-// Where chunks begin in a block: of each page the first one. Two bytes a page, so that a cold read knows what to read.
+// Where chunks begin in a block: of each page the first and the last one. Four bytes a page, so that a cold read is one read of
+// little more than the chunk it needs, whatever the sizes of values.
 class ChunkTable {
  public:
-  explicit ChunkTable(uint32_t block_bytes) : first_(block_bytes / kPageBytes, kNone) {}
+  explicit ChunkTable(uint32_t block_bytes) : pages_(block_bytes / kPageBytes) {}
 
+  // In ascending order.
   void Add(uint32_t offset) {
-    uint16_t& first = first_[offset / kPageBytes];
-    if (first == kNone) first = static_cast<uint16_t>(offset % kPageBytes);
+    Page& page = pages_[offset / kPageBytes];
+    page.last = static_cast<uint16_t>(offset % kPageBytes);
+    if (page.first == kNone) page.first = page.last;
   }
 
   struct Range {
@@ -62,12 +65,16 @@ class ChunkTable {
   // From the beginning of a chunk to that of a later one (or `used`), with `offset` between them, as short as the table can tell.
   Range Around(uint32_t offset, uint32_t used) const;
 
-  static uint64_t bytes_of(uint32_t block_bytes) { return block_bytes / kPageBytes * sizeof(uint16_t); }
+  static uint64_t bytes_of(uint32_t block_bytes) { return block_bytes / kPageBytes * sizeof(Page); }
 
  private:
   static constexpr uint16_t kNone = 0xffff;
+  struct Page {
+    uint16_t first = kNone;
+    uint16_t last = kNone;
+  };
 
-  std::vector<uint16_t> first_;
+  std::vector<Page> pages_;
 };
 
 // One block of the log: its file, and its memory while it is resident.

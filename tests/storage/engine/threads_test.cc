@@ -1,0 +1,129 @@
+// The engine on real threads and real files, for the sanitizers and for what only happens when things happen at once.
+
+#include <atomic>
+#include <future>
+#include <thread>
+
+#include "gtest/gtest.h"
+#include "storage/engine.h"
+#include "storage/posix_file_system.h"
+#include "storage/system_clock.h"
+#include "storage/thread_pool.h"
+#include "tests/support/temp_directory.h"
+
+namespace thermocline::testing {
+namespace {
+
+using storage::Durability;
+using storage::Engine;
+
+class ThreadsTest : public ::testing::Test {
+ protected:
+  ThreadsTest() : reads("reads", 2), commits("commits", 1) { Open(); }
+
+  void Open() {
+    engine.reset();
+    auto opened = Engine::Open({.directory = directory.path(),
+                                .memory_bytes = 4 << 20,
+                                .block_bytes = 64 << 10,
+                                .flush_interval = std::chrono::milliseconds(5)},
+                               {files, clock, random, reads, commits});
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    engine = *std::move(opened);
+  }
+
+  absl::StatusOr<storage::WriteResult> Apply(const storage::Write& write) {
+    std::promise<absl::StatusOr<storage::WriteResult>> answer;
+    engine->Apply(write, [&](auto result) { answer.set_value(std::move(result)); });
+    return answer.get_future().get();
+  }
+  absl::StatusOr<std::optional<storage::Entry>> Get(const std::string& key) {
+    std::promise<absl::StatusOr<std::optional<storage::Entry>>> answer;
+    engine->Get(key, [&](auto result) { answer.set_value(std::move(result)); });
+    return answer.get_future().get();
+  }
+
+  TempDirectory directory;
+  storage::PosixFileSystem files;
+  storage::SystemClock clock;
+  storage::SeededRandom random{1};
+  storage::ThreadPool reads;
+  storage::ThreadPool commits;
+  std::unique_ptr<Engine> engine;
+};
+
+// Each writer owns its keys, so it knows what it must read, hot and cold; all of them share one counter by compare-and-set.
+TEST_F(ThreadsTest, WritersAndReadersAgree) {
+  constexpr int kThreads = 4;
+  constexpr int kRounds = 6;
+  constexpr int kKeys = 150;
+  std::atomic<bool> scanning{true};
+  std::thread scanner([&] {
+    while (scanning) {
+      std::promise<void> done;
+      engine->Scan({.max_entries = 100}, [&](auto page) {
+        EXPECT_TRUE(page.ok()) << page.status();
+        done.set_value();
+      });
+      done.get_future().get();
+    }
+  });
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (int round = 0; round < kRounds; ++round) {
+        for (int i = 0; i < kKeys; ++i) {
+          const std::string key = std::to_string(t) + ":" + std::to_string(i);
+          const std::string value = std::string(i % 10 == 0 ? 8000 : 40, 'v') + std::to_string(round);
+          const auto durability = i % 50 == 0 ? Durability::kSync : Durability::kMemory;
+          ASSERT_TRUE(Apply({.key = key, .value = value, .durability = durability}).ok());
+          const auto entry = Get(key);
+          ASSERT_TRUE(entry.ok() && entry->has_value());
+          ASSERT_EQ((*entry)->value.view(), value);
+          const auto old = Get(std::to_string(t) + ":" + std::to_string((i + 1) % kKeys));
+          ASSERT_TRUE(old.ok());
+          ASSERT_EQ(old->has_value(), round > 0 || i + 1 == kKeys);
+        }
+        for (bool applied = false; !applied;) {
+          const auto counter = Get("counter");
+          ASSERT_TRUE(counter.ok());
+          using Kind = storage::Condition::Kind;
+          storage::Write write = {.key = "counter", .durability = Durability::kMemory};
+          const int count = counter->has_value() ? std::stoi(std::string((*counter)->value.view())) : 0;
+          const std::string next = std::to_string(count + 1);
+          write.value = next;
+          write.condition = counter->has_value() ? storage::Condition{Kind::kIfVersion, (*counter)->version}
+                                                 : storage::Condition{Kind::kIfAbsent};
+          const auto result = Apply(write);
+          ASSERT_TRUE(result.ok());
+          applied = result->applied;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  scanning = false;
+  scanner.join();
+  EXPECT_EQ((*Get("counter"))->value.view(), std::to_string(kThreads * kRounds));
+  Open();
+  EXPECT_EQ((*Get("counter"))->value.view(), std::to_string(kThreads * kRounds));
+  EXPECT_GT(engine->Stats().recovered_records, 0u);
+}
+
+TEST_F(ThreadsTest, CloseCompletesWhatIsUnderWay) {
+  constexpr int kWrites = 2000;
+  std::atomic<int> answered{0};
+  for (int i = 0; i < kWrites; ++i) {
+    engine->Apply({.key = std::to_string(i), .value = std::string_view("v")}, [&](auto result) {
+      EXPECT_TRUE(result.ok());
+      ++answered;
+    });
+  }
+  ASSERT_EQ(engine->Close(), absl::OkStatus());
+  EXPECT_EQ(answered, kWrites);
+  Open();
+  EXPECT_EQ(engine->Stats().recovered_records, static_cast<uint64_t>(kWrites));
+}
+
+}  // namespace
+}  // namespace thermocline::testing

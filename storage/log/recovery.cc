@@ -3,11 +3,15 @@
 #include <algorithm>
 #include <cstring>
 #include <deque>
+#include <span>
 
 #include <fmt/format.h>
 
 namespace thermocline::storage {
 namespace {
+
+// Of a file at a time: a read past the page cache may need as much memory again.
+constexpr uint64_t kReadBytes = 1 << 20;
 
 // Reads the blocks one by one and keeps the rule of recovery.h.
 class Reader {
@@ -79,7 +83,10 @@ absl::StatusOr<std::string_view> Reader::Load(Block& block) {
   if (!size.ok()) return size.status();
   if (*size > block_bytes_) return Lost(block.path, block_bytes_, "it is longer than a block of this store");
   block.file_bytes = *size;
-  if (absl::Status status = (*file)->ReadAt(0, {block.memory->data(), *size}); !status.ok()) return status;
+  for (uint64_t at = 0; at < *size; at += kReadBytes) {
+    const std::span<char> out(block.memory->data() + at, std::min(kReadBytes, *size - at));
+    if (absl::Status status = (*file)->ReadAt(at, out); !status.ok()) return status;
+  }
   block.reader = *std::move(file);
   return std::string_view(block.memory->data(), *size);
 }

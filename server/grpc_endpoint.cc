@@ -1,7 +1,9 @@
 #include "server/grpc_endpoint.h"
 
 #include <cerrno>
+#include <condition_variable>
 #include <cstring>
+#include <mutex>
 #include <optional>
 #include <string_view>
 #include <sys/socket.h>
@@ -23,20 +25,91 @@
 namespace thermocline::server {
 namespace {
 
+// How long clients have to close their connections after the last call.
+constexpr std::chrono::milliseconds kGoodbye(100);
+
 grpc::Status ToGrpc(const absl::Status& status) {
   return {static_cast<grpc::StatusCode>(WireCode(status)), std::string(status.message())};
 }
 
-KeyValueService::Done FinishWith(grpc::ServerUnaryReactor* reactor) {
-  return [reactor](const absl::Status& status) { reactor->Finish(ToGrpc(status)); };
+// Counts the calls under way, and refuses new ones once it is closed. Thread-safe.
+class CallGate {
+ public:
+  // Makes its owner a call under way, as long as it lives, unless the gate is closed.
+  class Pass {
+   public:
+    explicit Pass(CallGate& gate) : gate_(gate), valid_(gate.Enter()) {}
+    ~Pass() {
+      if (valid_) gate_.Leave();
+    }
+    Pass(const Pass&) = delete;
+    Pass& operator=(const Pass&) = delete;
+
+    bool valid() const { return valid_; }
+
+   private:
+    CallGate& gate_;
+    const bool valid_;
+  };
+
+  // Returns when no call is under way any more, or after `patience`.
+  void Close(std::chrono::milliseconds patience) {
+    std::unique_lock lock(mutex_);
+    closed_ = true;
+    empty_.wait_for(lock, patience, [this] { return inside_ == 0; });
+  }
+
+ private:
+  bool Enter() {
+    std::lock_guard lock(mutex_);
+    if (closed_) return false;
+    ++inside_;
+    return true;
+  }
+
+  void Leave() {
+    std::lock_guard lock(mutex_);
+    if (--inside_ == 0) empty_.notify_all();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable empty_;
+  bool closed_ = false;  // guarded by mutex_
+  int inside_ = 0;       // guarded by mutex_
+};
+
+const grpc::Status& Stopping() {
+  static const grpc::Status status(grpc::StatusCode::UNAVAILABLE, "the server is stopping");
+  return status;
 }
+
+// One call with one answer; gRPC owns it until OnDone, when the answer has been sent.
+class UnaryCall : public grpc::ServerUnaryReactor {
+ public:
+  explicit UnaryCall(CallGate& gate) : pass_(gate) {
+    if (!pass_.valid()) Finish(Stopping());
+  }
+
+  // False: refused, and already finished.
+  bool entered() const { return pass_.valid(); }
+
+  KeyValueService::Done Done() {
+    return [this](const absl::Status& status) { Finish(ToGrpc(status)); };
+  }
+
+  void OnDone() override { delete this; }
+
+ private:
+  const CallGate::Pass pass_;
+};
 
 // One Scan call; gRPC owns it until OnDone.
 class ScanCall : public grpc::ServerWriteReactor<v1::ScanResponse> {
  public:
-  ScanCall(KeyValueService& service, const v1::ScanRequest& request) {
-    absl::StatusOr<ScanReader> reader = service.Scan(request);
-    if (reader.ok()) {
+  ScanCall(CallGate& gate, KeyValueService& service, const v1::ScanRequest& request) : pass_(gate) {
+    if (!pass_.valid()) {
+      Finish(Stopping());
+    } else if (absl::StatusOr<ScanReader> reader = service.Scan(request); reader.ok()) {
       reader_.emplace(*std::move(reader));
       ReadPage();
     } else {
@@ -44,15 +117,14 @@ class ScanCall : public grpc::ServerWriteReactor<v1::ScanResponse> {
     }
   }
 
-  // The client took the page (or gRPC's buffers have room for it): only now is the next one read.
+  // The client took the page (or gRPC's buffers have room for it): only now is the next one read. A cancelled
+  // call fails its next write, and that ends it.
   void OnWriteDone(bool ok) override {
     if (!ok) return Finish(grpc::Status::CANCELLED);
     if (!more_) return Finish(grpc::Status::OK);
     ReadPage();
   }
 
-  // A cancelled call fails its next write, and that ends it.
-  void OnCancel() override {}
   void OnDone() override { delete this; }
 
  private:
@@ -65,6 +137,7 @@ class ScanCall : public grpc::ServerWriteReactor<v1::ScanResponse> {
     });
   }
 
+  const CallGate::Pass pass_;
   std::optional<ScanReader> reader_;
   v1::ScanResponse page_;
   bool more_ = false;
@@ -72,67 +145,69 @@ class ScanCall : public grpc::ServerWriteReactor<v1::ScanResponse> {
 
 class KeyValueBinding : public v1::KeyValue::CallbackService {
  public:
-  explicit KeyValueBinding(KeyValueService& service) : service_(service) {}
+  KeyValueBinding(CallGate& gate, KeyValueService& service) : gate_(gate), service_(service) {}
 
-  grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext* context, const v1::GetRequest* request,
+  grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext*, const v1::GetRequest* request,
                                 v1::GetResponse* response) override {
-    return Bind(&KeyValueService::Get, context, request, response);
+    return Bind(&KeyValueService::Get, *request, response);
   }
-  grpc::ServerUnaryReactor* Set(grpc::CallbackServerContext* context, const v1::SetRequest* request,
+  grpc::ServerUnaryReactor* Set(grpc::CallbackServerContext*, const v1::SetRequest* request,
                                 v1::WriteResponse* response) override {
-    return Bind(&KeyValueService::Set, context, request, response);
+    return Bind(&KeyValueService::Set, *request, response);
   }
-  grpc::ServerUnaryReactor* Delete(grpc::CallbackServerContext* context, const v1::DeleteRequest* request,
+  grpc::ServerUnaryReactor* Delete(grpc::CallbackServerContext*, const v1::DeleteRequest* request,
                                    v1::WriteResponse* response) override {
-    return Bind(&KeyValueService::Delete, context, request, response);
+    return Bind(&KeyValueService::Delete, *request, response);
   }
-  grpc::ServerUnaryReactor* BatchGet(grpc::CallbackServerContext* context, const v1::BatchGetRequest* request,
+  grpc::ServerUnaryReactor* BatchGet(grpc::CallbackServerContext*, const v1::BatchGetRequest* request,
                                      v1::BatchGetResponse* response) override {
-    return Bind(&KeyValueService::BatchGet, context, request, response);
+    return Bind(&KeyValueService::BatchGet, *request, response);
   }
-  grpc::ServerUnaryReactor* BatchWrite(grpc::CallbackServerContext* context,
-                                       const v1::BatchWriteRequest* request,
+  grpc::ServerUnaryReactor* BatchWrite(grpc::CallbackServerContext*, const v1::BatchWriteRequest* request,
                                        v1::BatchWriteResponse* response) override {
-    return Bind(&KeyValueService::BatchWrite, context, request, response);
+    return Bind(&KeyValueService::BatchWrite, *request, response);
   }
   grpc::ServerWriteReactor<v1::ScanResponse>* Scan(grpc::CallbackServerContext*,
                                                    const v1::ScanRequest* request) override {
-    return new ScanCall(service_, *request);
+    return new ScanCall(gate_, service_, *request);
   }
 
  private:
   template <typename Request, typename Response>
   grpc::ServerUnaryReactor* Bind(void (KeyValueService::*method)(const Request&, Response*,
                                                                  KeyValueService::Done),
-                                 grpc::CallbackServerContext* context, const Request* request,
-                                 Response* response) {
-    grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-    (service_.*method)(*request, response, FinishWith(reactor));
-    return reactor;
+                                 const Request& request, Response* response) {
+    auto* const call = new UnaryCall(gate_);
+    if (call->entered()) (service_.*method)(request, response, call->Done());
+    return call;
   }
 
+  CallGate& gate_;
   KeyValueService& service_;
 };
 
 class AdminBinding : public v1::Admin::CallbackService {
  public:
-  explicit AdminBinding(AdminService& service) : service_(service) {}
+  AdminBinding(CallGate& gate, AdminService& service) : gate_(gate), service_(service) {}
 
-  grpc::ServerUnaryReactor* Stats(grpc::CallbackServerContext* context, const v1::StatsRequest* request,
+  grpc::ServerUnaryReactor* Stats(grpc::CallbackServerContext*, const v1::StatsRequest* request,
                                   v1::StatsResponse* response) override {
-    grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-    service_.Stats(*request, response);
-    reactor->Finish(grpc::Status::OK);
-    return reactor;
+    auto* const call = new UnaryCall(gate_);
+    if (call->entered()) {
+      service_.Stats(*request, response);
+      call->Finish(grpc::Status::OK);
+    }
+    return call;
   }
-  grpc::ServerUnaryReactor* Flush(grpc::CallbackServerContext* context, const v1::FlushRequest* request,
+  grpc::ServerUnaryReactor* Flush(grpc::CallbackServerContext*, const v1::FlushRequest* request,
                                   v1::FlushResponse*) override {
-    grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-    service_.Flush(*request, FinishWith(reactor));
-    return reactor;
+    auto* const call = new UnaryCall(gate_);
+    if (call->entered()) service_.Flush(*request, call->Done());
+    return call;
   }
 
  private:
+  CallGate& gate_;
   AdminService& service_;
 };
 
@@ -179,7 +254,8 @@ void SetLimits(grpc::ServerBuilder& builder, const GrpcEndpoint::Options& option
 
 class GrpcEndpoint::Impl {
  public:
-  Impl(KeyValueService& key_value, AdminService& admin) : key_value_(key_value), admin_(admin) {}
+  Impl(KeyValueService& key_value, AdminService& admin)
+      : key_value_(gate_, key_value), admin_(gate_, admin) {}
 
   absl::Status Start(const Options& options) {
     static const bool plugins = [] {
@@ -206,7 +282,9 @@ class GrpcEndpoint::Impl {
   void Stop(std::chrono::milliseconds patience) {
     if (server_ == nullptr) return;
     SetHealth(false);
-    server_->Shutdown(std::chrono::system_clock::now() + patience);
+    gate_.Close(patience);
+    // gRPC would also wait for idle connections, and a client that is idle may notice only seconds later.
+    server_->Shutdown(std::chrono::system_clock::now() + kGoodbye);
     server_->Wait();
     server_.reset();
   }
@@ -221,6 +299,7 @@ class GrpcEndpoint::Impl {
     health.SetServingStatus(v1::Admin::service_full_name(), serving);
   }
 
+  CallGate gate_;
   KeyValueBinding key_value_;
   AdminBinding admin_;
   int port_ = 0;

@@ -36,8 +36,8 @@ class GrpcEndpoint {
   // The port that is served.
   int port() const;
 
-  // Refuses new connections and calls (UNAVAILABLE), waits until those under way have ended, and after
-  // `patience` cancels those that have not. Returns when no call is left.
+  // Refuses new calls (UNAVAILABLE), waits until those under way have ended, and after `patience` cancels
+  // those that have not; then closes all connections. Returns when no call is left.
   void Stop(std::chrono::milliseconds patience);
 
  private:

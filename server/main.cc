@@ -11,9 +11,9 @@
 
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
-#include <malloc.h>
 
 #include "server/config.h"
+#include "server/heap.h"
 #include "server/log.h"
 #include "server/server.h"
 
@@ -23,15 +23,6 @@ namespace {
 constexpr int kExitFailure = 1;
 constexpr int kExitUsage = 2;
 constexpr std::chrono::seconds kDrainPatience(10);
-
-// Keeps what malloc holds back from the system small, for it counts against --memory: few arenas, and large
-// buffers (values, messages) as mappings of their own, which go back as soon as they are freed. Before any
-// thread starts.
-void TameMalloc() {
-  mallopt(M_ARENA_MAX, 2);
-  mallopt(M_MMAP_THRESHOLD, 256 << 10);
-  mallopt(M_TRIM_THRESHOLD, 1 << 20);
-}
 
 // Takes SIGTERM and SIGINT on a thread of its own: one asks for a clean stop; a second one, or one before the
 // server serves, when there is nothing to finish, ends the process at once.
@@ -124,7 +115,7 @@ int Run(const Config& config) {
 }
 
 int Main(int argc, char** argv) {
-  TameMalloc();
+  LimitHeapSlack();
   absl::StatusOr<CommandLine> command = ParseCommandLine(argc, argv);
   if (!command.ok()) {
     fmt::print(stderr, "thermocline-server: {}\n", std::string(command.status().message()));

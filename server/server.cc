@@ -6,17 +6,25 @@
 
 #include "fmt/format.h"
 
+#include "server/heap.h"
 #include "storage/options.h"
 
 namespace thermocline::server {
 namespace {
 
-// What gRPC may hold of messages under way. It is part of the constant by which the process exceeds --memory.
-constexpr uint64_t kMaxBufferBytes = 128 << 20;
+constexpr std::chrono::seconds kTrimInterval(1);
+
+// How much gRPC may hold of messages under way, before it cuts off calls and connections: a share of the
+// memory number, and never so little that a few of the largest messages at once would be cut off. What it
+// holds comes on top of --memory.
+uint64_t BufferBytes(const Config& config) {
+  return std::clamp<uint64_t>(config.memory_bytes / 4, uint64_t{256} << 20, uint64_t{4} << 30);
+}
 
 }  // namespace
 
-Server::Server(const Config& config) : reads_("read", config.read_threads), commits_("commit", 1) {}
+Server::Server(const Config& config)
+    : reads_("read", config.read_threads), commits_("commit", 1), heap_("heap", 1) {}
 
 Server::~Server() = default;
 
@@ -24,6 +32,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config) {
   std::unique_ptr<Server> server(new Server(config));
   if (absl::Status status = server->Open(config); !status.ok()) return status;
   if (absl::Status status = server->Serve(config); !status.ok()) return status;
+  server->TrimHeapForEver();
   return server;
 }
 
@@ -47,12 +56,21 @@ absl::Status Server::Open(const Config& config) {
 absl::Status Server::Serve(const Config& config) {
   key_value_ = std::make_unique<KeyValueService>(*engine_, clock_);
   admin_ = std::make_unique<AdminService>(*engine_);
-  GrpcEndpoint::Options options{.host = config.host, .port = config.port, .buffer_bytes = kMaxBufferBytes};
+  GrpcEndpoint::Options options{
+      .host = config.host, .port = config.port, .buffer_bytes = BufferBytes(config)};
   absl::StatusOr<std::unique_ptr<GrpcEndpoint>> endpoint = GrpcEndpoint::Start(options, *key_value_, *admin_);
   if (!endpoint.ok()) return endpoint.status();
   endpoint_ = *std::move(endpoint);
   address_ = HostPort(config.host, endpoint_->port());
   return absl::OkStatus();
+}
+
+void Server::TrimHeapForEver() {
+  heap_.RunAfter(kTrimInterval, [this] {
+    const storage::EngineStats stats = engine_->Stats();
+    TrimHeap(stats.index_bytes + stats.block_bytes + stats.chunk_table_bytes);
+    TrimHeapForEver();
+  });
 }
 
 absl::Status Server::Stop(std::chrono::milliseconds patience) {

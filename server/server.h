@@ -43,6 +43,7 @@ class Server {
 
   absl::Status Open(const Config& config);
   absl::Status Serve(const Config& config);
+  void TrimHeapForEver();
 
   storage::PosixFileSystem files_;
   storage::SystemClock clock_;
@@ -54,6 +55,7 @@ class Server {
   std::unique_ptr<AdminService> admin_;
   std::unique_ptr<GrpcEndpoint> endpoint_;
   std::string address_;
+  storage::ThreadPool heap_;  // last: its tasks use the engine
 };
 
 }  // namespace thermocline::server

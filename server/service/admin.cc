@@ -1,21 +1,14 @@
 #include "server/service/admin.h"
 
 #include <cstdint>
-#include <fstream>
 #include <string>
 #include <unistd.h>
 #include <utility>
 
+#include "server/heap.h"
+
 namespace thermocline::server {
 namespace {
-
-uint64_t ResidentSetBytes() {
-  std::ifstream statm("/proc/self/statm");
-  uint64_t total_pages = 0;
-  uint64_t resident_pages = 0;
-  if (!(statm >> total_pages >> resident_pages)) return 0;
-  return resident_pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-}
 
 void FillMemory(const storage::EngineStats& stats, v1::Memory& memory) {
   const auto add_share = [&memory](const char* name, uint64_t used_bytes) {
@@ -28,7 +21,7 @@ void FillMemory(const storage::EngineStats& stats, v1::Memory& memory) {
   add_share("index", stats.index_bytes);
   add_share("blocks", stats.block_bytes);
   add_share("chunk tables", stats.chunk_table_bytes);
-  memory.set_resident_set_bytes(ResidentSetBytes());
+  memory.set_resident_set_bytes(ReadResidentMemory().total_bytes);
 }
 
 void FillLog(const storage::EngineStats& stats, v1::Log& log) {

@@ -8,6 +8,8 @@
 
 #include "grpcpp/alarm.h"
 
+#include "grpc/grpc.h"
+
 namespace thermocline::transport {
 namespace {
 
@@ -19,6 +21,12 @@ using KeyValueCalls = v1::KeyValue::StubInterface::async_interface;
 using AdminCalls = v1::Admin::StubInterface::async_interface;
 
 std::shared_ptr<grpc::Channel> OpenChannel(const std::string& server) {
+  // gRPC ends its threads with its last channel and waits for them; after a large message that can take ten
+  // seconds. So it is begun once more than it is ended.
+  [[maybe_unused]] static const bool begun = [] {
+    grpc_init();
+    return true;
+  }();
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxReceivedBytes);
   // gRPC's own would wait up to two minutes before it tries a server again that has come back.

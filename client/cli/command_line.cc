@@ -14,6 +14,11 @@ namespace {
 
 using std::chrono::milliseconds;
 
+constexpr const char* kName = "thermocline";
+constexpr const char* kDescription = "Talks to a Thermocline server.";
+constexpr const char* kCommandFooter =
+    "\nAlso, for every command: --server, --timeout, --json; see thermocline help.\n";
+
 constexpr const char* kFooter = R"(
 A key or value that begins with '-' goes after '--':  thermocline set -- -key -value
 
@@ -39,7 +44,7 @@ struct Words {
   ImportCommand import;
   ExportCommand export_;
   std::string import_key;
-  std::string import_format;
+  std::optional<Format> import_format;
   std::string help_topic;
 };
 
@@ -56,12 +61,29 @@ void AddDuration(CLI::App* app, const std::string& name, Duration& target, const
       ->type_name("TIME");
 }
 
+// An option that takes one of a few words.
+template <class Value>
+void AddChoice(CLI::App* app, const std::string& name, std::vector<std::pair<std::string, Value>> choices,
+               Value& target, const std::string& description) {
+  std::string words;
+  for (const auto& [word, value] : choices) words += (words.empty() ? "" : "|") + word;
+  app->add_option_function<std::string>(
+         name,
+         [&target, name, words, choices = std::move(choices)](const std::string& text) {
+           for (const auto& [word, value] : choices) {
+             if (word != text) continue;
+             target = value;
+             return;
+           }
+           throw CLI::ValidationError(name, fmt::format("\"{}\" is none of {}", text, words));
+         },
+         description)
+      ->type_name(words);
+}
+
 void AddDurability(CLI::App* app, Durability& target) {
-  app->add_option("--durability", target,
-                  "sync: acknowledged when on the disk (default); memory: when readable")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, Durability>{{"sync", Durability::kSync}, {"memory", Durability::kMemory}}))
-      ->type_name("sync|memory");
+  AddChoice<Durability>(app, "--durability", {{"sync", Durability::kSync}, {"memory", Durability::kMemory}},
+                        target, "sync: acknowledged when on the disk (default); memory: when readable");
 }
 
 CLI::Option* AddIfPresent(CLI::App* app, Condition& target) {
@@ -145,16 +167,12 @@ void FinishImport(Words& words) {
   const auto fail = [](const absl::Status& status) {
     throw CLI::ValidationError(std::string(status.message()));
   };
-  if (words.import_format.empty()) {
+  if (words.import_format.has_value()) {
+    import.shape.format = *words.import_format;
+  } else {
     const absl::StatusOr<Format> format = FormatOf(import.file);
     if (!format.ok()) fail(format.status());
     import.shape.format = *format;
-  } else {
-    static const std::map<std::string, Format> kFormats = {{"ndjson", Format::kNdjson},
-                                                           {"json", Format::kJson},
-                                                           {"csv", Format::kCsv},
-                                                           {"export", Format::kExport}};
-    import.shape.format = kFormats.at(words.import_format);
   }
   if (!import.only_keys.empty() && !import.verify) throw CLI::ValidationError("--only-keys needs --verify");
   if (!import.acked_log.empty() && import.verify)
@@ -186,16 +204,16 @@ void AddImport(CLI::App& app, Words& words) {
       ->add_option("--value", import.shape.value_field,
                    "Store this field alone instead of the whole record as JSON")
       ->type_name("FIELD");
-  command->add_option("--format", words.import_format, "Instead of what the file's name tells")
-      ->check(CLI::IsMember({"ndjson", "json", "csv", "export"}))
-      ->type_name("ndjson|json|csv|export");
+  AddChoice<std::optional<Format>>(command, "--format",
+                                   {{"ndjson", Format::kNdjson},
+                                    {"json", Format::kJson},
+                                    {"csv", Format::kCsv},
+                                    {"export", Format::kExport}},
+                                   words.import_format, "Instead of what the file's name tells");
   AddDuration(command, "--ttl", import.shape.ttl, "Every record expires after this time");
   AddDurability(command, import.durability);
-  command
-      ->add_option("--on-error", import.stop_on_error,
-                   "When a record is malformed or refused: skip it and report it (default), or stop")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, bool>{{"skip", false}, {"stop", true}}))
-      ->type_name("skip|stop");
+  AddChoice<bool>(command, "--on-error", {{"skip", false}, {"stop", true}}, import.stop_on_error,
+                  "When a record is malformed or refused: skip it and report it (default), or stop");
   command
       ->add_option("--acked-log", import.acked_log,
                    "Append each key to this file once the server has acknowledged it, "
@@ -222,9 +240,9 @@ Command Choose(const CLI::App& app, Words& words) {
 }
 
 void AddCommands(CLI::App& app, Words& words) {
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);
   app.fallthrough();
-  app.footer(kFooter);
+  app.footer(kCommandFooter);
   app.add_option("--server", words.invocation.server, "host:port of the server")
       ->envname("THERMOCLINE_SERVER")
       ->default_val("127.0.0.1:7070")
@@ -240,21 +258,26 @@ void AddCommands(CLI::App& app, Words& words) {
   AddImport(app, words);
   app.add_subcommand("help", "Print this, or how a command is used")
       ->add_option("COMMAND", words.help_topic, "The command");
+  app.footer(kFooter);
 }
 
-Ending Help(CLI::App& app, const std::string& topic) {
+Ending Help(const std::string& topic) {
+  // An app that has parsed its words prints the help of their command, whatever it is asked for.
+  CLI::App app(kDescription, kName);
+  Words words;
+  AddCommands(app, words);
   if (topic.empty()) return {kOk, app.help()};
   const std::vector<CLI::App*> commands =
       app.get_subcommands([&](CLI::App* sub) { return sub->get_name() == topic; });
   if (commands.empty())
     return {kUsage, fmt::format("thermocline: there is no command \"{}\"; see thermocline help\n", topic)};
-  return {kOk, commands.front()->help("thermocline")};
+  return {kOk, commands.front()->help(kName)};
 }
 
 }  // namespace
 
 std::variant<Invocation, Ending> ParseCommandLine(const std::vector<std::string>& arguments) {
-  CLI::App app("Talks to a Thermocline server.", "thermocline");
+  CLI::App app(kDescription, kName);
   Words words;
   AddCommands(app, words);
   try {
@@ -266,7 +289,8 @@ std::variant<Invocation, Ending> ParseCommandLine(const std::vector<std::string>
     if (app.exit(error, out, err) == 0) return Ending{kOk, out.str()};
     return Ending{kUsage, fmt::format("thermocline: {}\nSee thermocline help.\n", error.what())};
   }
-  if (app.got_subcommand("help")) return Help(app, words.help_topic);
+  if (app.get_subcommands().empty()) return Ending{kUsage, "thermocline: a command is missing; see thermocline help\n"};
+  if (app.got_subcommand("help")) return Help(words.help_topic);
   words.invocation.command = Choose(app, words);
   return std::move(words.invocation);
 }

@@ -36,7 +36,8 @@ absl::StatusOr<KeyTemplate> KeyTemplate::Parse(std::string_view text) {
       if (end == std::string_view::npos) return Invalid(text, "has a '{' without its '}'");
       std::string name(text.substr(i + 1, end - i - 1));
       if (name.empty()) return Invalid(text, "names no field between '{' and '}'");
-      add(name == "#" ? Kind::kNumber : Kind::kField, std::move(name));
+      const Kind kind = name == "#" ? Kind::kNumber : Kind::kField;
+      add(kind, std::move(name));
       i = end;
     } else if (c == '}') {
       return Invalid(text, "has a '}' without its '{'");

@@ -1,0 +1,116 @@
+#include "client/cli/command_line.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace thermocline::cli {
+namespace {
+
+using std::chrono::milliseconds;
+using ::testing::HasSubstr;
+
+Invocation Parse(const std::vector<std::string>& arguments) {
+  auto parsed = ParseCommandLine(arguments);
+  if (const auto* ending = std::get_if<Ending>(&parsed)) {
+    ADD_FAILURE() << ending->text;
+    return {};
+  }
+  return std::get<Invocation>(std::move(parsed));
+}
+
+// What is printed about a mistake.
+std::string Refusal(const std::vector<std::string>& arguments) {
+  const auto parsed = ParseCommandLine(arguments);
+  const auto* ending = std::get_if<Ending>(&parsed);
+  if (ending == nullptr) return "(accepted)";
+  EXPECT_EQ(ending->code, kUsage);
+  return ending->text;
+}
+
+TEST(CommandLine, TakesGlobalOptionsOnBothSidesOfTheCommand) {
+  for (const auto& invocation : {Parse({"--server", "h:1", "--json", "--timeout", "2s", "get", "k"}),
+                                 Parse({"get", "k", "--timeout", "2s", "--server", "h:1", "--json"})}) {
+    EXPECT_EQ(invocation.server, "h:1");
+    EXPECT_TRUE(invocation.json);
+    EXPECT_EQ(invocation.timeout, milliseconds(2000));
+    EXPECT_EQ(std::get<GetCommand>(invocation.command).key, "k");
+  }
+}
+
+TEST(CommandLine, TakesTheServerFromTheEnvironment) {
+  ASSERT_EQ(setenv("THERMOCLINE_SERVER", "far:9", 1), 0);
+  EXPECT_EQ(Parse({"stats"}).server, "far:9");
+  EXPECT_EQ(Parse({"stats", "--server", "near:9"}).server, "near:9");
+  ASSERT_EQ(unsetenv("THERMOCLINE_SERVER"), 0);
+  EXPECT_EQ(Parse({"stats"}).server, "127.0.0.1:7070");
+}
+
+TEST(CommandLine, UnderstandsSet) {
+  const auto invocation =
+      Parse({"set", "k", "v", "--ttl", "10m", "--if-version", "7", "--durability", "memory"});
+  const auto& set = std::get<SetCommand>(invocation.command);
+  EXPECT_EQ(set.value, "v");
+  EXPECT_FALSE(set.value_from_input);
+  EXPECT_EQ(set.options.ttl, milliseconds(600'000));
+  EXPECT_EQ(set.options.condition.kind, Condition::Kind::kIfVersion);
+  EXPECT_EQ(set.options.condition.version, 7U);
+  EXPECT_EQ(set.options.durability, Durability::kMemory);
+  EXPECT_TRUE(std::get<SetCommand>(Parse({"set", "k", "-"}).command).value_from_input);
+  EXPECT_EQ(std::get<SetCommand>(Parse({"set", "--", "-k", "-v"}).command).value, "-v");
+}
+
+TEST(CommandLine, UnderstandsImport) {
+  const auto invocation = Parse(
+      {"import", "x.csv", "--key", "p:{#}", "--value", "v", "--on-error", "stop", "--acked-log", "log"});
+  const auto& import = std::get<ImportCommand>(invocation.command);
+  EXPECT_EQ(import.shape.format, Format::kCsv);
+  EXPECT_TRUE(import.shape.key.has_value());
+  EXPECT_EQ(import.shape.value_field, "v");
+  EXPECT_TRUE(import.stop_on_error);
+  EXPECT_EQ(import.acked_log, "log");
+  const auto exported = Parse({"import", "-", "--format", "export"});
+  EXPECT_EQ(std::get<ImportCommand>(exported.command).shape.format, Format::kExport);
+}
+
+TEST(CommandLine, NamesMistakes) {
+  EXPECT_THAT(Refusal({}), HasSubstr("a command is missing"));
+  EXPECT_THAT(Refusal({"fly"}), HasSubstr("fly"));
+  EXPECT_THAT(Refusal({"get"}), HasSubstr("KEY or --keys-from"));
+  EXPECT_THAT(Refusal({"get", "k", "--timing"}), HasSubstr("--keys-from"));
+  EXPECT_THAT(Refusal({"set", "k"}), HasSubstr("VALUE"));
+  EXPECT_THAT(Refusal({"set", "k", "v", "--ttl", "-5s"}), HasSubstr("\"-5s\" is not a duration"));
+  EXPECT_THAT(Refusal({"set", "k", "v", "--durability", "never"}),
+              HasSubstr("\"never\" is none of sync|memory"));
+  EXPECT_THAT(Refusal({"set", "k", "v", "--if-absent", "--if-present"}), HasSubstr("--if-absent"));
+  EXPECT_THAT(Refusal({"set", "k", "v", "--if-version", "x"}), HasSubstr("--if-version"));
+  EXPECT_THAT(Refusal({"import", "x.ndjson"}), HasSubstr("--key"));
+  EXPECT_THAT(Refusal({"import", "x.txt", "--key", "id"}), HasSubstr("--format"));
+  EXPECT_THAT(Refusal({"import", "-", "--key", "id"}), HasSubstr("--format"));
+  EXPECT_THAT(Refusal({"import", "x.csv", "--key", "a{b"}), HasSubstr("'{' without its '}'"));
+  EXPECT_THAT(Refusal({"import", "x", "--format", "export", "--key", "id"}),
+              HasSubstr("do not go with --format export"));
+  EXPECT_THAT(Refusal({"import", "x.csv", "--key", "a", "--only-keys", "f"}),
+              HasSubstr("--only-keys needs --verify"));
+  EXPECT_THAT(Refusal({"import", "x.csv", "--key", "a", "--verify", "--acked-log", "f"}),
+              HasSubstr("--acked-log"));
+  EXPECT_THAT(Refusal({"help", "fly"}), HasSubstr("no command \"fly\""));
+}
+
+TEST(CommandLine, Helps) {
+  const auto help = [](const std::vector<std::string>& arguments) {
+    const auto parsed = ParseCommandLine(arguments);
+    const auto* ending = std::get_if<Ending>(&parsed);
+    EXPECT_TRUE(ending != nullptr && ending->code == kOk);
+    return ending == nullptr ? "" : ending->text;
+  };
+  for (const auto& arguments : {std::vector<std::string>{"help"}, {"--help"}}) {
+    EXPECT_THAT(help(arguments), HasSubstr("Exit codes:"));
+    EXPECT_THAT(help(arguments), HasSubstr("THERMOCLINE_SERVER"));
+  }
+  for (const auto& arguments : {std::vector<std::string>{"help", "import"}, {"import", "--help"}}) {
+    EXPECT_THAT(help(arguments), HasSubstr("--acked-log"));
+  }
+}
+
+}  // namespace
+}  // namespace thermocline::cli

@@ -1,0 +1,75 @@
+#include "tests/client/scripted_server.h"
+
+#include <chrono>
+
+#include "gtest/gtest.h"
+
+namespace thermocline::testing {
+namespace {
+
+// As the real server has it.
+constexpr int kMaxReceivedBytes = (16 << 20) + (256 << 10);
+
+template <class Script, class Request, class Response>
+grpc::Status Play(const Script& script, const Request& request, Response& response) {
+  if (script == nullptr) return {grpc::StatusCode::UNIMPLEMENTED, "the test has no script for this"};
+  return script(request, response);
+}
+
+}  // namespace
+
+void ScriptedServer::Start(int port) {
+  grpc::ServerBuilder builder;
+  builder.SetMaxReceiveMessageSize(kMaxReceivedBytes);
+  builder.AddListeningPort("127.0.0.1:" + std::to_string(port), grpc::InsecureServerCredentials(), &port_);
+  builder.RegisterService(this);
+  builder.RegisterService(&admin_);
+  server_ = builder.BuildAndStart();
+  ASSERT_NE(server_, nullptr);
+}
+
+void ScriptedServer::Stop() {
+  if (server_ == nullptr) return;
+  server_->Shutdown(std::chrono::system_clock::now());
+  server_->Wait();
+  server_.reset();
+}
+
+grpc::Status ScriptedServer::AliveAdmin::Stats(grpc::ServerContext*, const v1::StatsRequest*,
+                                               v1::StatsResponse* response) {
+  response->set_server_version("scripted");
+  return grpc::Status::OK;
+}
+
+grpc::Status ScriptedServer::Get(grpc::ServerContext*, const v1::GetRequest* request,
+                                 v1::GetResponse* response) {
+  return Play(get, *request, *response);
+}
+
+grpc::Status ScriptedServer::Set(grpc::ServerContext*, const v1::SetRequest* request,
+                                 v1::WriteResponse* response) {
+  return Play(set, *request, *response);
+}
+
+grpc::Status ScriptedServer::Delete(grpc::ServerContext*, const v1::DeleteRequest* request,
+                                    v1::WriteResponse* response) {
+  return Play(del, *request, *response);
+}
+
+grpc::Status ScriptedServer::BatchGet(grpc::ServerContext*, const v1::BatchGetRequest* request,
+                                      v1::BatchGetResponse* response) {
+  return Play(batch_get, *request, *response);
+}
+
+grpc::Status ScriptedServer::BatchWrite(grpc::ServerContext*, const v1::BatchWriteRequest* request,
+                                        v1::BatchWriteResponse* response) {
+  return Play(batch_write, *request, *response);
+}
+
+grpc::Status ScriptedServer::Scan(grpc::ServerContext* context, const v1::ScanRequest* request,
+                                  grpc::ServerWriter<v1::ScanResponse>* writer) {
+  if (scan == nullptr) return {grpc::StatusCode::UNIMPLEMENTED, "the test has no script for this"};
+  return scan(*request, *writer, *context);
+}
+
+}  // namespace thermocline::testing

@@ -23,7 +23,8 @@ std::string Encode(const Record& record, uint64_t position, uint64_t base_versio
 void ExpectRoundTrip(const Record& record, uint64_t position, uint64_t base_version) {
   const std::string bytes = Encode(record, position, base_version);
   EXPECT_LE(bytes.size(), storage::MaxEncodedBytes(record.key.size(), record.value.size()));
-  const auto decoded = DecodeRecord(bytes + "more", position, base_version);
+  const std::string followed = bytes + "more";
+  const auto decoded = DecodeRecord(followed, position, base_version);
   ASSERT_TRUE(decoded.has_value());
   EXPECT_EQ(decoded->bytes, bytes.size());
   EXPECT_EQ(decoded->record.key, record.key);

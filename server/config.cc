@@ -178,7 +178,8 @@ void Describe(CLI::App& app, Texts& texts) {
   add("--memory", texts.memory, "SIZE",
       "The one number for memory, such as 512MiB or 8GiB: the index\n"
       "of all keys, and as many values as fit. The others are read\n"
-      "from the disk. The process takes at most 64 MiB more.");
+      "from the disk. The process takes at most 64 MiB more, and\n"
+      "while large requests are under way, their size a few times.");
   add("--block-size", texts.block_size, "SIZE",
       "Size of the log's files, for a new data directory: a power of\n"
       "two from 64KiB to 64MiB; 0 chooses it from --memory. It bounds\n"

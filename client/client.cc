@@ -23,7 +23,7 @@ Result Await(Start start) {
 
 transport::Transport::Done<v1::WriteResponse> OnWritten(Client::WriteDone done) {
   return [done = std::move(done)](absl::StatusOr<v1::WriteResponse> response) mutable {
-    if (!response.ok()) return done(response.status());
+    if (!response.ok()) return done(std::move(response).status());
     done(conversion::ToResult(*response));
   };
 }
@@ -72,7 +72,7 @@ void Client::GetAsync(std::string_view key, GetDone done, const GetOptions& opti
   request.set_no_value(!options.with_value);
   impl_->transport().Get(std::move(request), impl_->DeadlineOf(options.timeout),
                          [done = std::move(done)](absl::StatusOr<v1::GetResponse> response) mutable {
-                           if (!response.ok()) return done(response.status());
+                           if (!response.ok()) return done(std::move(response).status());
                            if (!response->found()) return done(std::optional<Entry>());
                            done(std::optional<Entry>(conversion::ToEntry(*response)));
                          });

@@ -26,6 +26,23 @@ constexpr milliseconds kLong{60'000};
 
 std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
+// What a server was asked for, as "cursor/limit".
+class Requests {
+ public:
+  void Add(const v1::ScanRequest& request) {
+    std::lock_guard lock(mutex_);
+    requests_.push_back(request.cursor() + "/" + std::to_string(request.limit()));
+  }
+  std::vector<std::string> all() {
+    std::lock_guard lock(mutex_);
+    return requests_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::string> requests_;
+};
+
 class ClientTest : public ::testing::Test {
  protected:
   std::unique_ptr<Client> Connect() {
@@ -36,7 +53,8 @@ class ClientTest : public ::testing::Test {
   }
 
   std::atomic<int> calls_ = 0;
-  ScriptedServer server_;
+  Requests requests_;
+  ScriptedServer server_;  // goes first, for its scripts use what is above
 };
 
 TEST_F(ClientTest, SaysThatNobodyAnswers) {
@@ -424,11 +442,10 @@ TEST_F(ClientTest, AnEmptyBatchIsDoneAtOnce) {
 // made: true goes on.
 using OnPage = std::function<bool(int next)>;
 
-ScriptedServer::ScanScript TwoAPage(std::vector<std::string>& requests, const grpc::Status& ending,
-                                    OnPage on_page) {
+ScriptedServer::ScanScript TwoAPage(Requests& requests, const grpc::Status& ending, OnPage on_page) {
   return [&requests, ending, on_page](const v1::ScanRequest& request,
                                       grpc::ServerWriter<v1::ScanResponse>& writer, grpc::ServerContext&) {
-    requests.push_back(request.cursor() + "/" + std::to_string(request.limit()));
+    requests.Add(request);
     uint64_t left = request.limit() == 0 ? 100 : request.limit();
     for (int next = request.cursor().empty() ? 0 : std::stoi(request.cursor()); next < 10;) {
       v1::ScanResponse page;
@@ -457,8 +474,7 @@ std::string Keys(Scanner& scan) {
 }
 
 TEST_F(ClientTest, ScansToTheEndAndToTheLimit) {
-  std::vector<std::string> requests;
-  server_.scan = TwoAPage(requests, kOk, [](int) { return true; });
+  server_.scan = TwoAPage(requests_, kOk, [](int) { return true; });
   const auto client = Connect();
   const auto all = client->Scan();
   EXPECT_EQ(Keys(*all), "0123456789");
@@ -467,33 +483,30 @@ TEST_F(ClientTest, ScansToTheEndAndToTheLimit) {
   const auto three = client->Scan({.cursor = "4", .limit = 3});
   EXPECT_EQ(Keys(*three), "456");
   EXPECT_TRUE(three->status().ok()) << three->status();
-  EXPECT_THAT(requests, ElementsAre("/0", "4/3"));
+  EXPECT_THAT(requests_.all(), ElementsAre("/0", "4/3"));
 }
 
 TEST_F(ClientTest, ResumesABrokenScanFromItsLastCursor) {
-  std::vector<std::string> requests;
   // Every call breaks after its first page, but for the last.
-  server_.scan = TwoAPage(requests, kUnavailable, [](int next) { return next >= 8; });
+  server_.scan = TwoAPage(requests_, kUnavailable, [](int next) { return next >= 8; });
   const auto client = Connect();
   const auto scan = client->Scan({.limit = 9});
   EXPECT_EQ(Keys(*scan), "012345678");
   EXPECT_TRUE(scan->status().ok()) << scan->status();
-  EXPECT_THAT(requests, ElementsAre("/9", "2/7", "4/5", "6/3"));
+  EXPECT_THAT(requests_.all(), ElementsAre("/9", "2/7", "4/5", "6/3"));
 }
 
 TEST_F(ClientTest, TellsWhyAScanFailed) {
-  std::vector<std::string> requests;
   server_.scan =
-      TwoAPage(requests, {grpc::StatusCode::DATA_LOSS, "block 3"}, [](int next) { return next < 4; });
+      TwoAPage(requests_, {grpc::StatusCode::DATA_LOSS, "block 3"}, [](int next) { return next < 4; });
   const auto client = Connect();
   const auto scan = client->Scan();
   EXPECT_EQ(Keys(*scan), "0123");
   EXPECT_EQ(scan->status(), absl::DataLossError("block 3"));
-  EXPECT_EQ(requests.size(), 1U);
+  EXPECT_EQ(requests_.all().size(), 1U);
 }
 
 TEST_F(ClientTest, GivesUpAScanThatStaysBroken) {
-  std::vector<std::string> requests;
   server_.scan = [&](const v1::ScanRequest&, grpc::ServerWriter<v1::ScanResponse>&, grpc::ServerContext&) {
     ++calls_;
     return kUnavailable;
@@ -506,8 +519,7 @@ TEST_F(ClientTest, GivesUpAScanThatStaysBroken) {
 }
 
 TEST_F(ClientTest, DoesNotTakeAnEarlyEndForTheEnd) {
-  std::vector<std::string> requests;
-  server_.scan = TwoAPage(requests, kOk, [](int) { return false; });
+  server_.scan = TwoAPage(requests_, kOk, [](int) { return false; });
   const auto client = Connect();
   const auto scan = client->Scan();
   EXPECT_EQ(Keys(*scan), "01");
@@ -542,8 +554,7 @@ TEST_F(ClientTest, CancelsAScanThatIsDropped) {
 }
 
 TEST_F(ClientTest, ACursorIsBehindWhatWasSteppedOver) {
-  std::vector<std::string> requests;
-  server_.scan = TwoAPage(requests, kOk, [](int) { return true; });
+  server_.scan = TwoAPage(requests_, kOk, [](int) { return true; });
   const auto client = Connect();
   const auto scan = client->Scan();
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(scan->Next());

@@ -9,6 +9,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "storage/clock.h"
 #include "storage/executor.h"
 #include "storage/file_system.h"
@@ -63,33 +64,35 @@ struct EngineStats {
 
 // The store: the only door to what lies behind it. Thread-safe.
 //
-// Operations are asynchronous: each takes a completion that is called exactly once, either before the call returns (what is
-// in memory) or later on one of the World's executors, without any lock held. A completion may call the engine again.
-// It should be short: it runs on the thread that serves others.
+// Operations are asynchronous: each takes a completion that is called exactly once, either before the call
+// returns (what is in memory) or later on one of the World's executors, without any lock held. A completion
+// may call the engine again. It should be short: it runs on the thread that serves others.
 //
-// Linearizable per key: an operation takes effect at one moment between its call and its completion. Reads see writes that
-// are not yet on the disk (see Durability).
+// Linearizable per key: an operation takes effect at one moment between its call and its completion. Reads
+// see writes that are not yet on the disk (see Durability).
 //
 // Errors of operations:
-//   INVALID_ARGUMENT    a limit of types.h or of this store's block size, or a cursor that is not one; the message says which
-//   RESOURCE_EXHAUSTED  no space on the disk, or none in memory for another key's index slot; nothing was written
+//   INVALID_ARGUMENT    a limit of types.h or of this store's block size, or a cursor that is none
+//   RESOURCE_EXHAUSTED  no space on the disk, or no memory for another slot of the index; nothing was written
 //   UNAVAILABLE         writes are refused since a sync failed, or the engine is closing; nothing was written
 //   UNKNOWN             the write was appended but its sync failed: it may or may not survive a restart
 //   DATA_LOSS           the disk returned bytes that fail their checksum; the message names file and offset
 class Engine {
  public:
-  // Opens or creates the store, recovering what a crash left: everything acknowledged as SYNC is there, and what was not may
-  // be missing as a suffix of the log.
-  // FAILED_PRECONDITION: the directory is locked, or holds another kind or version of store.
-  // INVALID_ARGUMENT: options that contradict the limits or the existing store. DATA_LOSS: corruption, named by file and offset;
-  // nothing is changed. Others as FileSystem.
+  // Opens or creates the store, recovering what a crash left: everything acknowledged as SYNC is there, and
+  // what was not may be missing as a suffix of the log.
+  //   FAILED_PRECONDITION  the directory is locked, or holds another kind or version of store
+  //   INVALID_ARGUMENT     options that contradict the limits or the existing store
+  //   DATA_LOSS            corruption, named by file and offset; nothing is changed
+  // Others as FileSystem.
   static absl::StatusOr<std::unique_ptr<Engine>> Open(const Options& options, const World& world);
 
-  // Waits until every operation has completed and what was written is on the disk. With a manual executor, drain it first.
+  // Waits until every operation has completed and what was written is on the disk. With a manual executor,
+  // drain it first.
   ~Engine();
 
-  // Stops taking operations (UNAVAILABLE), completes those under way, syncs, and marks the store as cleanly closed.
-  // Blocks. Returns the first failure of the sync. Must not be called from a completion.
+  // Stops taking operations (UNAVAILABLE), completes those under way, syncs, and marks the store as cleanly
+  // closed. Blocks. Returns the first failure of the sync. Must not be called from a completion.
   absl::Status Close();
 
   // The live value of `key`, or nullopt.
@@ -104,8 +107,8 @@ class Engine {
   using FlushDone = absl::AnyInvocable<void(absl::Status)>;
   void Flush(FlushDone done);
 
-  // One page of a scan over all live keys, in the order of the log. Every key that lives from the first page's call to the
-  // last page's completion is returned at least once; expired ones are not.
+  // One page of a scan over all live keys, in the order of the log. Every key that lives from the first
+  // page's call to the last page's completion is returned at least once; expired ones are not.
   using ScanDone = absl::AnyInvocable<void(absl::StatusOr<ScanPage>)>;
   void Scan(const ScanRequest& request, ScanDone done);
 

@@ -12,12 +12,13 @@
 
 namespace thermocline::storage {
 
-// One open file. Reads and writes may run at the same time from any threads; overlapping ones are the caller's business.
+// One open file. Reads and writes may run at the same time from any threads; overlapping ones are the
+// caller's business.
 //
 // Errors: every failure names the path and what the system said.
 //   RESOURCE_EXHAUSTED  the disk is full
 //   OUT_OF_RANGE        a read beyond the end of the file
-//   UNAVAILABLE         the device failed (EIO), or anything else; what a failed write or sync left behind is unknown
+//   UNAVAILABLE         the device failed (EIO), or anything else; what a failed write or sync left is unknown
 class File {
  public:
   virtual ~File() = default;
@@ -26,11 +27,11 @@ class File {
   virtual absl::Status ReadAt(uint64_t offset, std::span<char> out) = 0;
   // Writes all of `data`, growing the file where needed. Durable only after Sync().
   virtual absl::Status WriteAt(uint64_t offset, std::string_view data) = 0;
-  // Makes everything written to this file durable (fdatasync). After a failure nothing may be assumed about any write since
-  // the last success, and a second Sync() proves nothing.
+  // Makes everything written to this file durable (fdatasync). After a failure nothing may be assumed about
+  // any write since the last success, and a second Sync() proves nothing.
   virtual absl::Status Sync() = 0;
-  // Reserves space so that writes below `bytes` cannot fail for want of it; the file becomes at least that long and
-  // reads as zeros where it was not written.
+  // Reserves space so that writes below `bytes` cannot fail for want of it; the file becomes at least that
+  // long and reads as zeros where it was not written.
   virtual absl::Status Allocate(uint64_t bytes) = 0;
   // Cuts or extends (with zeros) the file to `bytes`; cut space returns to the file system.
   virtual absl::Status Truncate(uint64_t bytes) = 0;
@@ -45,7 +46,8 @@ class FileLock {
 
 // The files of one machine. Thread-safe. Paths are the system's; a File must not outlive its FileSystem.
 //
-// Two implementations: PosixFileSystem (storage/posix_file_system.h) and the crash-simulating one of the tests.
+// Two implementations: PosixFileSystem (storage/posix_file_system.h) and the crash-simulating one of the
+// tests.
 class FileSystem {
  public:
   enum class Mode {
@@ -67,8 +69,8 @@ class FileSystem {
   virtual absl::Status Remove(const std::string& path) = 0;
   // Makes creations, renames and removals in `directory` durable.
   virtual absl::Status SyncDirectory(const std::string& directory) = 0;
-  // Creates the file if it is missing, and leaves it behind. FAILED_PRECONDITION if another process (or this one) holds it;
-  // the message names the holder's process id if known.
+  // Creates the file if it is missing, and leaves it behind. FAILED_PRECONDITION if another process (or this
+  // one) holds it; the message names the holder's process id if known.
   virtual absl::StatusOr<std::unique_ptr<FileLock>> Lock(const std::string& path) = 0;
 };
 

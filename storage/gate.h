@@ -7,8 +7,9 @@
 
 namespace thermocline::storage {
 
-// Counts those inside, and can be closed: no more come in, and the closer waits for those inside to leave. Thread-safe. Nobody
-// touches the gate after having left, so it may be destroyed when Close returns; who enters needs to know that it still exists.
+// Counts those inside, and can be closed: no more come in, and the closer waits for those inside to leave.
+// Thread-safe. Nobody touches the gate after having left, so it may be destroyed when Close returns; who
+// enters needs to know that it still exists.
 class Gate {
  public:
   // False: it is closed. After true, call Leave().
@@ -24,7 +25,9 @@ class Gate {
     uint64_t state = state_.load(std::memory_order_relaxed);
     while ((state & kClosed) == 0) {
       // Release: what was done inside happens before Close returns.
-      if (state_.compare_exchange_weak(state, state - 1, std::memory_order_release, std::memory_order_relaxed)) return;
+      if (state_.compare_exchange_weak(state, state - 1, std::memory_order_release,
+                                       std::memory_order_relaxed))
+        return;
     }
     MutexLock lock(mutex_);
     state_.fetch_sub(1, std::memory_order_release);

@@ -8,8 +8,8 @@
 
 namespace thermocline::storage {
 
-// Hands out the one memory number in shares. What allocates in bulk takes bytes here first and gives them back after it has
-// freed them, so the sum never exceeds the limit. Thread-safe, lock-free.
+// Hands out the one memory number in shares. What allocates in bulk takes bytes here first and gives them
+// back after it has freed them, so the sum never exceeds the limit. Thread-safe, lock-free.
 class MemoryBudget {
  public:
   enum class Share : uint8_t { kIndex, kBlocks, kChunkTables };
@@ -53,7 +53,8 @@ class MemoryBudget {
 
    private:
     friend class MemoryBudget;
-    Grant(MemoryBudget& budget, Share share, uint64_t bytes) : budget_(&budget), share_(share), bytes_(bytes) {}
+    Grant(MemoryBudget& budget, Share share, uint64_t bytes)
+        : budget_(&budget), share_(share), bytes_(bytes) {}
 
     MemoryBudget* budget_ = nullptr;
     Share share_ = Share::kIndex;
@@ -61,7 +62,9 @@ class MemoryBudget {
   };
 
   // An empty grant if the bytes do not fit.
-  Grant Take(Share share, uint64_t bytes) { return TryTake(share, bytes) ? Grant(*this, share, bytes) : Grant(); }
+  Grant Take(Share share, uint64_t bytes) {
+    return TryTake(share, bytes) ? Grant(*this, share, bytes) : Grant();
+  }
 
   uint64_t limit() const { return limit_; }
   uint64_t used(Share share) const {

@@ -13,14 +13,15 @@ struct Options {
   // The one memory number, in bytes: at least kMinMemoryBytes. Index, resident blocks and tables share it.
   uint64_t memory_bytes = uint64_t{1} << 30;
 
-  // Bytes of a block of the log: a power of two, 64 KiB .. 64 MiB; 0 chooses the largest that lets at least 16 blocks fit
-  // into memory_bytes. Decided when the store is created; a store that exists keeps its own.
+  // Bytes of a block of the log: a power of two, 64 KiB .. 64 MiB; 0 chooses the largest that lets at least
+  // 16 blocks fit into memory_bytes. Decided when the store is created; a store that exists keeps its own.
   uint32_t block_bytes = 0;
 
   // A MEMORY write is on the disk at most this long after it was acknowledged, plus the time of one sync.
   std::chrono::milliseconds flush_interval{100};
 
-  // How many bits of a key's hash are used. Fewer than 64 make keys collide, which tests want and nobody else.
+  // How many bits of a key's hash are used. Fewer than 64 make keys collide, which tests want and nobody
+  // else.
   int hash_bits = 64;
 };
 

@@ -13,7 +13,8 @@ namespace thermocline::storage {
 inline constexpr size_t kMaxKeyBytes = 64 << 10;
 inline constexpr size_t kMaxValueBytes = 16 << 20;
 
-// The number of an applied write; grows with every write to any key, also across restarts. 0 is never a version.
+// The number of an applied write; grows with every write to any key, also across restarts. 0 is never a
+// version.
 using Version = uint64_t;
 
 // When a write counts as done. See proto/thermocline/v1/key_value.proto.
@@ -26,8 +27,8 @@ struct Condition {
   Version version = 0;  // of kIfVersion
 };
 
-// The bytes of a value: its own copy, or a reference into a block that stays in memory as long as this lives. Keep it only
-// as long as needed: a referenced block cannot leave memory.
+// The bytes of a value: its own copy, or a reference into a block that stays in memory as long as this lives.
+// Keep it only as long as needed: a referenced block cannot leave memory.
 class Value {
  public:
   Value() = default;

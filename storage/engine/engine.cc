@@ -28,17 +28,18 @@ Engine::Impl::~Impl() { (void)Close(); }
 
 absl::Status Engine::Impl::ChooseBlockBytes(uint32_t& block_bytes) const {
   if (options_.memory_bytes < kMinMemoryBytes) {
-    return absl::InvalidArgumentError(
-        fmt::format("the memory limit is {} bytes; it must be at least {}", options_.memory_bytes, kMinMemoryBytes));
+    return absl::InvalidArgumentError(fmt::format("the memory limit is {} bytes; it must be at least {}",
+                                                  options_.memory_bytes, kMinMemoryBytes));
   }
   block_bytes = options_.block_bytes;
   if (block_bytes == 0) {
-    block_bytes = static_cast<uint32_t>(std::clamp<uint64_t>(std::bit_floor(options_.memory_bytes / kBlocksInMemory),
-                                                             kMinBlockBytes, kMaxBlockBytes));
+    block_bytes = static_cast<uint32_t>(std::clamp<uint64_t>(
+        std::bit_floor(options_.memory_bytes / kBlocksInMemory), kMinBlockBytes, kMaxBlockBytes));
   }
   if (!std::has_single_bit(block_bytes) || block_bytes < kMinBlockBytes || block_bytes > kMaxBlockBytes) {
-    return absl::InvalidArgumentError(fmt::format("the block size is {} bytes; it must be a power of two, {} .. {}",
-                                                  block_bytes, kMinBlockBytes, kMaxBlockBytes));
+    return absl::InvalidArgumentError(
+        fmt::format("the block size is {} bytes; it must be a power of two, {} .. {}", block_bytes,
+                    kMinBlockBytes, kMaxBlockBytes));
   }
   return absl::OkStatus();
 }
@@ -56,10 +57,10 @@ absl::Status Engine::Impl::OpenFiles() {
   const uint64_t needed = uint64_t{kMinBlocksInMemory} * identity_.block_bytes +
                           HashIndex::initial_bytes(PartitionBits(options_.memory_bytes));
   if (options_.memory_bytes < needed) {
-    return absl::InvalidArgumentError(
-        fmt::format("the memory limit is {} bytes; with the block size of {} bytes that this store has, it must be at "
-                    "least {}",
-                    options_.memory_bytes, identity_.block_bytes, needed));
+    return absl::InvalidArgumentError(fmt::format(
+        "the memory limit is {} bytes; with the block size of {} bytes that this store has, it must be at "
+        "least {}",
+        options_.memory_bytes, identity_.block_bytes, needed));
   }
   return absl::OkStatus();
 }
@@ -99,8 +100,8 @@ absl::Status Engine::Impl::Open() {
   return absl::OkStatus();
 }
 
-// A record that displaced another one takes its slot; any other has a slot of its own. So the index is rebuilt without comparing
-// keys, whatever tags it had when the records were written.
+// A record that displaced another one takes its slot; any other has a slot of its own. So the index is
+// rebuilt without comparing keys, whatever tags it had when the records were written.
 absl::Status Engine::Impl::Replay(Position position, const Record& record) {
   const uint64_t hash = HashOf(record.key);
   HashIndex::Latch latch(*index_, hash);
@@ -133,7 +134,8 @@ absl::Status Engine::Impl::Close() {
   auto end = log_->Close();
   absl::Status status = end.status();
   if (end.ok()) {
-    status = WriteCleanEnd(options_.directory, identity_.store_id, {end->position, end->next_version}, world_.files);
+    status = WriteCleanEnd(options_.directory, identity_.store_id, {end->position, end->next_version},
+                           world_.files);
   }
   lock_.reset();
   return status;

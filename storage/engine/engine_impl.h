@@ -16,7 +16,8 @@
 
 namespace thermocline::storage {
 
-// The engine: an index in front of a log. engine.cc opens and closes it, read.cc, write.cc and scan.cc are its operations.
+// The engine: an index in front of a log. engine.cc opens and closes it, read.cc, write.cc and scan.cc are
+// its operations.
 class Engine::Impl {
  public:
   Impl(const Options& options, const World& world);
@@ -62,6 +63,8 @@ class Engine::Impl {
   uint64_t HashOf(std::string_view key) const;
   absl::Status CheckKey(std::string_view key) const;
   bool Enter(absl::Status& refusal);
+  // Asks for the time only if the record expires at all.
+  bool IsLive(const Record& record) const;
 
   // engine.cc
   absl::Status OpenFiles();
@@ -88,7 +91,8 @@ class Engine::Impl {
   absl::StatusOr<ScanPage> ScanFrom(const ScanRequest& request);
   absl::StatusOr<Cursor> DecodeCursor(const std::string& cursor) const;
   std::string EncodeCursor(const Cursor& cursor) const;
-  absl::Status ScanChunk(const ScanRequest& request, std::string_view chunk, Cursor& cursor, ScanPage& page, size_t& bytes, bool& full);
+  absl::Status ScanChunk(const ScanRequest& request, std::string_view chunk, Cursor& cursor, ScanPage& page,
+                         size_t& bytes, bool& full);
   absl::Status Confirm(const Record& record, Position position, Position end, std::optional<Entry>& entry);
 
   const Options options_;
@@ -108,9 +112,9 @@ class Engine::Impl {
   // Slots of the index by what they stand for; each write changes them under its latch.
   std::atomic<int64_t> slots_{0};
   std::atomic<int64_t> unresolved_slots_{0};
-  std::atomic<int64_t> live_heads_{0};      // slots whose newest record is not a tombstone
-  std::atomic<int64_t> blind_writes_{0};    // each may have displaced another key's record
-  std::atomic<int64_t> ambiguous_{0};       // each may have left a second slot of the same key
+  std::atomic<int64_t> live_heads_{0};    // slots whose newest record is not a tombstone
+  std::atomic<int64_t> blind_writes_{0};  // each may have displaced another key's record
+  std::atomic<int64_t> ambiguous_{0};     // each may have left a second slot of the same key
 
   struct Counters {
     std::atomic<uint64_t> gets{0}, hits_memory{0}, hits_disk{0}, misses{0}, disk_reads{0};

@@ -5,15 +5,16 @@
 
 #include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
+
 #include "storage/index/ordered_table.h"
 #include "storage/log/block_log.h"
 
 namespace thermocline::storage {
 
-// Finds the newest record of one key among the candidates of the index. Candidates that are other keys, and records that were
-// displaced without a comparison, are walked from the newest to the oldest over all chains, so the first match is the newest. What
-// is not in memory has to be read in between, without a latch: chains below their heads never change, so a walk goes on
-// if the heads are still the same.
+// Finds the newest record of one key among the candidates of the index. Candidates that are other keys, and
+// records that were displaced without a comparison, are walked from the newest to the oldest over all chains,
+// so the first match is the newest. What is not in memory has to be read in between, without a latch: chains
+// below their heads never change, so a walk goes on if the heads are still the same.
 //
 // Not thread-safe; one caller at a time.
 class Lookup {
@@ -24,7 +25,8 @@ class Lookup {
     kRead,    // call Read(), then go on
   };
 
-  // Begins, or goes on after a Read if `heads` have not changed, or begins again. Under the latch that `heads` were found under.
+  // Begins, or goes on after a Read if `heads` have not changed, or begins again. Under the latch that
+  // `heads` were found under.
   Step Walk(const BlockLog& log, std::string_view key, const Slots& heads);
 
   // Reads from the disk what the last Walk stopped at. Blocks; without a latch.

@@ -16,19 +16,25 @@ constexpr size_t kPinBytes = 512;
 }  // namespace
 
 uint64_t Engine::Impl::HashOf(std::string_view key) const {
-  return XXH3_64bits_withSeed(key.data(), key.size(), identity_.hash_seed) & (~uint64_t{0} << (64 - options_.hash_bits));
+  return XXH3_64bits_withSeed(key.data(), key.size(), identity_.hash_seed) &
+         (~uint64_t{0} << (64 - options_.hash_bits));
 }
 
 absl::Status Engine::Impl::CheckKey(std::string_view key) const {
   if (key.empty()) return absl::InvalidArgumentError("the key is empty; a key has 1 to 65536 bytes");
   if (key.size() <= kMaxKeyBytes) return absl::OkStatus();
-  return absl::InvalidArgumentError(fmt::format("the key has {} bytes; a key has 1 to {}", key.size(), kMaxKeyBytes));
+  return absl::InvalidArgumentError(
+      fmt::format("the key has {} bytes; a key has 1 to {}", key.size(), kMaxKeyBytes));
+}
+
+bool Engine::Impl::IsLive(const Record& record) const {
+  return !record.tombstone && (record.expires_at_ms == 0 || record.expires_at_ms > world_.clock.NowMs());
 }
 
 // The live value that a lookup found. Under the latch, unless the record is cold.
 std::optional<Entry> Engine::Impl::EntryOf(Lookup& lookup) const {
   const Record& record = lookup.record();
-  if (!record.LiveAt(world_.clock.NowMs())) return std::nullopt;
+  if (!IsLive(record)) return std::nullopt;
   Entry entry = {.value = {}, .version = record.version, .expires_at_ms = record.expires_at_ms};
   if (record.value.size() >= kPinBytes) {
     if (lookup.cold()) {

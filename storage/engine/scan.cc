@@ -13,10 +13,12 @@ constexpr uint64_t kMaxLogBytesPerPage = 8 << 20;
 
 }  // namespace
 
-// Where a scan goes on, and where the log ended when it began: records are met in the order of the log up to there. A key whose newest record
-// lies behind that end was written after the beginning; it is returned where an older record of it is met.
+// Where a scan goes on, and where the log ended when it began: records are met in the order of the log up to
+// there. A key whose newest record lies behind that end was written after the beginning; it is returned where
+// an older record of it is met.
 //
-// The scan's cursor, as its user holds it:  0 position  8 end  16 record  24 XXH3-64 of these, seeded with the store's id
+// The scan's cursor, as its user holds it:  0 position  8 end  16 record  24 XXH3-64 of these, seeded with
+// the store's id
 struct Engine::Impl::Cursor {
   Position position = 0;  // of a chunk
   Position end = 0;
@@ -44,7 +46,8 @@ absl::StatusOr<Engine::Impl::Cursor> Engine::Impl::DecodeCursor(const std::strin
 
 void Engine::Impl::Scan(const ScanRequest& request, ScanDone done) {
   absl::Status refusal;
-  if (request.max_entries == 0) refusal = absl::InvalidArgumentError("a scan of no entries: max_entries must be at least 1");
+  if (request.max_entries == 0)
+    refusal = absl::InvalidArgumentError("a scan of no entries: max_entries must be at least 1");
   if (!refusal.ok() || !Enter(refusal)) return done(refusal);
   world_.reads.Run([this, request, done = std::move(done)]() mutable {
     done(ScanFrom(request));
@@ -69,7 +72,8 @@ absl::StatusOr<ScanPage> Engine::Impl::ScanFrom(const ScanRequest& request) {
   bool full = false;
   while (!full && scanned < kMaxLogBytesPerPage && cursor.position < cursor.end) {
     const Block* block = log_->BlockOf(cursor.position);
-    // The log may have lost a tail to a crash since the cursor was made, or the position is the end of a block.
+    // The log may have lost a tail to a crash since the cursor was made, or the position is the end of a
+    // block.
     const uint32_t used = block == nullptr ? 0 : log_->used_of(*block);
     if (block == nullptr || cursor.position >= block->position_of(used)) {
       block = log_->BlockAfter(cursor.position / identity_.block_bytes);
@@ -90,7 +94,8 @@ absl::StatusOr<ScanPage> Engine::Impl::ScanFrom(const ScanRequest& request) {
       auto chunk = chunks.Next();
       if (!chunk.ok()) return chunk.status();
       if (!chunk->has_value()) break;
-      if (absl::Status status = ScanChunk(request, **chunk, cursor, page, bytes, full); !status.ok()) return status;
+      if (absl::Status status = ScanChunk(request, **chunk, cursor, page, bytes, full); !status.ok())
+        return status;
       if (full) break;
       scanned += (*chunk)->size();
       cursor.position += (*chunk)->size();
@@ -122,7 +127,8 @@ absl::Status Engine::Impl::ScanChunk(const ScanRequest& request, std::string_vie
     if (!entry) continue;
     if (!request.with_values) entry->value = Value();
     const size_t size = record.key.size() + entry->value.view().size();
-    full = page.items.size() >= request.max_entries || (!page.items.empty() && bytes + size > request.max_bytes);
+    full =
+        page.items.size() >= request.max_entries || (!page.items.empty() && bytes + size > request.max_bytes);
     if (full) {
       cursor.record = i;
       return absl::OkStatus();
@@ -133,8 +139,10 @@ absl::Status Engine::Impl::ScanChunk(const ScanRequest& request, std::string_vie
   return absl::OkStatus();
 }
 
-// Sets `entry` if the record met at `position` is the key's newest, or if the newest will not be met because it lies behind the end.
-absl::Status Engine::Impl::Confirm(const Record& record, Position position, Position end, std::optional<Entry>& entry) {
+// Sets `entry` if the record met at `position` is the key's newest, or if the newest will not be met because
+// it lies behind the end.
+absl::Status Engine::Impl::Confirm(const Record& record, Position position, Position end,
+                                   std::optional<Entry>& entry) {
   const uint64_t hash = HashOf(record.key);
   Lookup lookup;
   while (true) {
@@ -143,7 +151,7 @@ absl::Status Engine::Impl::Confirm(const Record& record, Position position, Posi
       const Slots slots = latch.Find();
       if (slots.size() == 1 && slots[0].position == position) {
         // The usual case: what was read here is what counts, so nothing is read again.
-        if (record.LiveAt(world_.clock.NowMs())) {
+        if (IsLive(record)) {
           entry = Entry{Value(std::string(record.value)), record.version, record.expires_at_ms};
         }
         return absl::OkStatus();

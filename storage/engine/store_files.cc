@@ -47,7 +47,8 @@ absl::StatusOr<std::optional<T>> ReadRecord(const std::string& path, FileSystem&
   if (!size.ok()) return size.status();
   T record{};
   char* const out = reinterpret_cast<char*>(&record);
-  if (absl::Status status = (*file)->ReadAt(0, {out, std::min<uint64_t>(*size, sizeof(T))}); !status.ok()) return status;
+  if (absl::Status status = (*file)->ReadAt(0, {out, std::min<uint64_t>(*size, sizeof(T))}); !status.ok())
+    return status;
   return record;
 }
 
@@ -66,16 +67,17 @@ absl::Status WriteWhole(const std::string& directory, const std::string& name, s
   return status;
 }
 
-absl::StatusOr<StoreIdentity> CreateIdentity(const std::string& directory, uint32_t block_bytes, FileSystem& files,
-                                             Random& random) {
+absl::StatusOr<StoreIdentity> CreateIdentity(const std::string& directory, uint32_t block_bytes,
+                                             FileSystem& files, Random& random) {
   const std::string log_directory = directory + "/" + kLogDirectory;
   auto blocks = files.List(log_directory);
   if (!blocks.ok()) return blocks.status();
   if (!blocks->empty()) {
-    return absl::DataLossError(fmt::format(
-        "{}/{} is missing, but {} holds {}: without it the log cannot be read. Restore it from a copy, or choose an empty "
-        "directory",
-        directory, kStoreFile, log_directory, blocks->front()));
+    return absl::DataLossError(
+        fmt::format("{}/{} is missing, but {} holds {}: without it the log cannot be read. Restore it from a "
+                    "copy, or choose an empty "
+                    "directory",
+                    directory, kStoreFile, log_directory, blocks->front()));
   }
   StoreRecord record = {.checksum = 0,
                         .magic = StoreRecord::kMagic,
@@ -85,16 +87,18 @@ absl::StatusOr<StoreIdentity> CreateIdentity(const std::string& directory, uint3
                         .hash_seed = random.Next()};
   record.checksum = ChecksumOf(Raw(record), 0);
   // The directory `log` is made durable with it.
-  if (absl::Status status = WriteWhole(directory, kStoreFile, Raw(record), files); !status.ok()) return status;
+  if (absl::Status status = WriteWhole(directory, kStoreFile, Raw(record), files); !status.ok())
+    return status;
   return StoreIdentity{record.store_id, record.hash_seed, record.block_bytes};
 }
 
 }  // namespace
 
-absl::StatusOr<StoreIdentity> OpenIdentity(const std::string& directory, uint32_t block_bytes, FileSystem& files,
-                                           Random& random) {
+absl::StatusOr<StoreIdentity> OpenIdentity(const std::string& directory, uint32_t block_bytes,
+                                           FileSystem& files, Random& random) {
   const std::string path = directory + "/" + kStoreFile;
-  if (absl::Status status = files.CreateDirectory(directory + "/" + kLogDirectory); !status.ok()) return status;
+  if (absl::Status status = files.CreateDirectory(directory + "/" + kLogDirectory); !status.ok())
+    return status;
   auto record = ReadRecord<StoreRecord>(path, files);
   if (!record.ok()) return record.status();
   if (!record->has_value()) return CreateIdentity(directory, block_bytes, files, random);
@@ -122,7 +126,8 @@ absl::StatusOr<std::optional<CleanEnd>> ReadCleanEnd(const std::string& director
   return CleanEnd{stored.position, stored.next_version};
 }
 
-absl::Status WriteCleanEnd(const std::string& directory, uint64_t store_id, const CleanEnd& end, FileSystem& files) {
+absl::Status WriteCleanEnd(const std::string& directory, uint64_t store_id, const CleanEnd& end,
+                           FileSystem& files) {
   CleanRecord record = {.checksum = 0, .position = end.position, .next_version = end.next_version};
   record.checksum = ChecksumOf(Raw(record), store_id);
   return WriteWhole(directory, kCleanFile, Raw(record), files);

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "storage/clock.h"
 #include "storage/file_system.h"
 #include "storage/log/recovery.h"
@@ -31,13 +32,14 @@ inline constexpr char kCleanFile[] = "CLEAN";
 inline constexpr char kLogDirectory[] = "log";
 
 // Reads the identity, or makes a new one in a directory that has no log yet. Creates the directories.
-absl::StatusOr<StoreIdentity> OpenIdentity(const std::string& directory, uint32_t block_bytes, FileSystem& files,
-                                           Random& random);
+absl::StatusOr<StoreIdentity> OpenIdentity(const std::string& directory, uint32_t block_bytes,
+                                           FileSystem& files, Random& random);
 
 // The clean end, if the store was closed in order. A damaged file counts as none: it only proves less.
 absl::StatusOr<std::optional<CleanEnd>> ReadCleanEnd(const std::string& directory, uint64_t store_id,
                                                      FileSystem& files);
-absl::Status WriteCleanEnd(const std::string& directory, uint64_t store_id, const CleanEnd& end, FileSystem& files);
+absl::Status WriteCleanEnd(const std::string& directory, uint64_t store_id, const CleanEnd& end,
+                           FileSystem& files);
 // Durable when it returns: from then on the log may be written.
 absl::Status RemoveCleanEnd(const std::string& directory, FileSystem& files);
 

@@ -14,10 +14,11 @@ absl::Status Engine::Impl::CheckWrite(const Write& write) const {
         fmt::format("the value has {} bytes; a value has at most {}", write.value->size(), kMaxValueBytes));
   }
   if (const uint64_t most = max_value_bytes(write.key.size()); write.value->size() > most) {
-    return absl::InvalidArgumentError(fmt::format(
-        "the value has {} bytes; with a key of {} bytes and the block size of {} bytes that this store was created with, a "
-        "value has at most {}",
-        write.value->size(), write.key.size(), identity_.block_bytes, most));
+    return absl::InvalidArgumentError(
+        fmt::format("the value has {} bytes; with a key of {} bytes and the block size of {} bytes that this "
+                    "store was created with, a "
+                    "value has at most {}",
+                    write.value->size(), write.key.size(), identity_.block_bytes, most));
   }
   return absl::OkStatus();
 }
@@ -105,7 +106,7 @@ Engine::Impl::WriteStep Engine::Impl::TryWrite(uint64_t hash, const Write& write
 
 bool Engine::Impl::Holds(const Condition& condition, Lookup::Step step, const Lookup& lookup,
                          WriteResult& result) const {
-  const bool live = step == Lookup::Step::kFound && lookup.record().LiveAt(world_.clock.NowMs());
+  const bool live = step == Lookup::Step::kFound && IsLive(lookup.record());
   const uint64_t version = live ? lookup.record().version : 0;
   const bool holds = condition.kind == Condition::Kind::kIfAbsent    ? !live
                      : condition.kind == Condition::Kind::kIfPresent ? live
@@ -114,8 +115,8 @@ bool Engine::Impl::Holds(const Condition& condition, Lookup::Step step, const Lo
   return holds;
 }
 
-// The slot of the same key, if that is known without reading the disk. Else the newest candidate that nobody can compare: it is displaced
-// blindly, and stays reachable behind the new record. Else a new slot.
+// The slot of the same key, if that is known without reading the disk. Else the newest candidate that nobody
+// can compare: it is displaced blindly, and stays reachable behind the new record. Else a new slot.
 Engine::Impl::Target Engine::Impl::Choose(std::string_view key, const Slots& slots, Position known) const {
   Target target;
   int cold = 0;
@@ -164,7 +165,8 @@ Engine::Impl::WriteStep Engine::Impl::Put(HashIndex::Latch& latch, const Write& 
   if (!latch.Reserve(log_->bound())) return WriteStep::kRoom;
   const auto appended = log_->Append(record);
   if (!appended) return WriteStep::kRoom;
-  const Slot slot = {.position = appended->position, .unresolved = record.unresolved, .tombstone = record.tombstone};
+  const Slot slot = {
+      .position = appended->position, .unresolved = record.unresolved, .tombstone = record.tombstone};
   if (target.slot) {
     latch.Replace(target.slot->position, slot);
   } else {

@@ -9,17 +9,19 @@
 
 namespace thermocline::storage {
 
-// Maps 64-bit hashes of keys to positions in the log. It knows no keys: what it finds are candidates, to be compared with the
-// key in the record; there may be several for a hash.
+// Maps 64-bit hashes of keys to positions in the log. It knows no keys: what it finds are candidates, to be
+// compared with the key in the record; there may be several for a hash.
 //
-// The hash's first bits choose a partition, whose latch guards the rest; the next ones choose a table of the partition's
-// directory (extendible hashing: Fagin et al., 1979). A table that is full is copied into one an eighth larger, and past
-// OrderedTable::kMaxCapacity split in two: under the latch, some KiB at a time, whatever the size of the index.
+// The hash's first bits choose a partition, whose latch guards the rest; the next ones choose a table of the
+// partition's directory (extendible hashing: Fagin et al., 1979). A table that is full is copied into one an
+// eighth larger, and past OrderedTable::kMaxCapacity split in two: under the latch, some KiB at a time,
+// whatever the size of the index.
 //
 // Thread-safe: each partition through its latch. All bulk memory is taken from the budget's index share.
 class HashIndex {
  public:
-  // `partition_bits` (0..16) fixes the number of latches. The first tables, initial_bytes(), must fit into the budget.
+  // `partition_bits` (0..16) fixes the number of latches. The first tables, initial_bytes(), must fit into
+  // the budget.
   HashIndex(MemoryBudget& budget, int partition_bits);
   ~HashIndex();
   HashIndex(const HashIndex&) = delete;
@@ -39,8 +41,8 @@ class HashIndex {
 
     // Candidates for the latched hash, in no order.
     Slots Find() const;
-    // Makes sure that the next Insert or Replace of a slot at `position` or below finds room. False: the budget has none, or
-    // the hashes of 2^50 positions do not fit into 8 bytes any more.
+    // Makes sure that the next Insert or Replace of a slot at `position` or below finds room. False: the
+    // budget has none.
     [[nodiscard]] bool Reserve(uint64_t position);
     // After Reserve, under the same latch.
     void Insert(const Slot& slot);
@@ -54,8 +56,8 @@ class HashIndex {
     Partition& partition_;
   };
 
-  // Returns when every latch that was held at the call has been released: what was made unreachable before the call is then in
-  // nobody's hands.
+  // Returns when every latch that was held at the call has been released: what was made unreachable before
+  // the call is then in nobody's hands.
   void WaitForLatches();
 
   // Takes every latch in turn: exact only while nothing is written.

@@ -6,7 +6,8 @@
 namespace thermocline::storage {
 namespace {
 
-// Room behind the last home. At 11/12 full a run of displaced slots is rarely longer; when one is, the table grows early.
+// Room behind the last home. At 11/12 full a run of displaced slots is rarely longer; when one is, the table
+// grows early.
 uint32_t SizeOf(uint32_t capacity) { return capacity + 16 + capacity / 32; }
 
 uint64_t MaskOf(int tag_bits) { return tag_bits == 0 ? 0 : ~uint64_t{0} << (64 - tag_bits); }

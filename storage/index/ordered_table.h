@@ -22,18 +22,19 @@ struct Slot {
 
 using Slots = absl::InlinedVector<Slot, 4>;
 
-// A piece of the hash index: 8-byte slots in one array, in the order of their tags, by linear probing with ordered insertion
-// (Amble and Knuth, "Ordered hash tables", 1974). A lookup starts where the tag would stand if all tags were
-// spread evenly and ends at the first larger one: at 9/10 full that is one or two cache lines. Not thread-safe.
+// A piece of the hash index: 8-byte slots in one array, in the order of their tags, by linear probing with
+// ordered insertion (Amble and Knuth, "Ordered hash tables", 1974). A lookup starts where the tag would stand
+// if all tags were spread evenly and ends at the first larger one: at 9/10 full that is one or two cache
+// lines. Not thread-safe.
 //
 //    63       62         61       60 ........ A  A-1 ........ 0
 //   +--------+----------+--------+--------------+--------------+
 //   |reserved|unresolved|tombst. | tag          | position     |     0: an empty slot
 //   +--------+----------+--------+--------------+--------------+
 //
-// The tag is the hash without its first prefix_bits, which led to this table. A, the width of the position, belongs to the table:
-// a young log has short positions and leaves long tags, of which splits then take a bit each. So no rebuild ever needs the whole
-// hash, and none reads a key.
+// The tag is the hash without its first prefix_bits, which led to this table. A, the width of the position,
+// belongs to the table: a young log has short positions and leaves long tags, of which splits then take a bit
+// each. So no rebuild ever needs the whole hash, and none reads a key.
 class OrderedTable {
  public:
   static constexpr uint32_t kMinCapacity = 32;
@@ -85,7 +86,8 @@ class OrderedTable {
   std::optional<uint32_t> IndexOf(uint64_t hash, uint64_t position) const;
   // Appends in the order of the tags; false if the array ends.
   bool Append(uint64_t tag, const Slot& slot);
-  // The slots from `first` on whose tag's top bit is `bit` (or any, if absent), in a table of these dimensions or larger.
+  // The slots from `first` on whose tag's top bit is `bit` (or any, if absent), in a table of these
+  // dimensions or larger.
   std::unique_ptr<OrderedTable> Copy(uint32_t capacity, int prefix_bits, int position_bits,
                                      std::optional<int> bit) const;
 

@@ -1,10 +1,9 @@
 #include "storage/log/block.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <sys/mman.h>
 
 #include <fmt/format.h>
 
@@ -62,12 +61,12 @@ absl::StatusOr<ColdChunk> Block::ReadChunk(Position position, uint64_t store_id)
     ChunkHeader header;
     if (range.end - at < sizeof(header)) return damaged("a broken chunk header");
     std::memcpy(&header, &bytes_read[at - range.begin], sizeof(header));
-    if (header.bytes < sizeof(header) || header.bytes > range.end - at) return damaged("a broken chunk header");
+    if (header.bytes < sizeof(header) || header.bytes > range.end - at)
+      return damaged("a broken chunk header");
     if (at + header.bytes > offset) break;
     at += header.bytes;
   }
-  const ChunkHeader* chunk =
-      ValidChunkAt(bytes_read, at - range.begin, position_of(at), store_id);
+  const ChunkHeader* chunk = ValidChunkAt(bytes_read, at - range.begin, position_of(at), store_id);
   if (chunk == nullptr) return damaged("a chunk fails its checksum");
   ColdChunk cold{.bytes = {}, .position = position_of(at), .base_version = chunk->base_version};
   const uint32_t chunk_bytes = chunk->bytes;

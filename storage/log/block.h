@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "storage/file_system.h"
 #include "storage/log/format.h"
 #include "storage/memory_budget.h"
@@ -45,8 +46,8 @@ struct ColdChunk {
   absl::StatusOr<DecodedRecord> RecordAt(Position position) const;
 };
 
-// Where chunks begin in a block: of each page the first and the last one. Four bytes a page, so that a cold read is one read of
-// little more than the chunk it needs, whatever the sizes of values.
+// Where chunks begin in a block: of each page the first and the last one. Four bytes a page, so that a cold
+// read is one read of little more than the chunk it needs, whatever the sizes of values.
 class ChunkTable {
  public:
   explicit ChunkTable(uint32_t block_bytes) : pages_(block_bytes / kPageBytes) {}
@@ -62,7 +63,8 @@ class ChunkTable {
     uint32_t begin;
     uint32_t end;
   };
-  // From the beginning of a chunk to that of a later one (or `used`), with `offset` between them, as short as the table can tell.
+  // From the beginning of a chunk to that of a later one (or `used`), with `offset` between them, as short as
+  // the table can tell.
   Range Around(uint32_t offset, uint32_t used) const;
 
   static uint64_t bytes_of(uint32_t block_bytes) { return block_bytes / kPageBytes * sizeof(Page); }
@@ -79,8 +81,8 @@ class ChunkTable {
 
 // One block of the log: its file, and its memory while it is resident.
 //
-// Who may touch what: the fields behind "log" are guarded by the log's mutex until the block is sealed and constant from then
-// on; those behind "committer" belong to the one thread that commits.
+// Who may touch what: the fields behind "log" are guarded by the log's mutex until the block is sealed and
+// constant from then on; those behind "committer" belong to the one thread that commits.
 struct Block {
   Block(uint64_t sequence_number, std::string file_path, uint32_t block_bytes)
       : sequence(sequence_number), path(std::move(file_path)), bytes(block_bytes), chunks(block_bytes) {}
@@ -98,28 +100,31 @@ struct Block {
   uint32_t used = 0;  // end of the last closed chunk
   bool sealed = false;
 
-  // The beginning of the memory while the block is resident, else nullptr. Read under a latch of the index: the memory lives at
-  // least until that latch is released (HashIndex::WaitForLatches stands between the store of nullptr and the release).
+  // The beginning of the memory while the block is resident, else nullptr. Read under a latch of the index:
+  // the memory lives at least until that latch is released (HashIndex::WaitForLatches stands between the
+  // store of nullptr and the release).
   std::atomic<char*> resident{nullptr};
 
   // committer; `memory` may be copied under a latch while `resident` is set
   std::shared_ptr<BlockMemory> memory;
   MemoryBudget::Grant table_memory;  // of `chunks`
-  std::unique_ptr<File> writer;  // until sealed and on the disk
-  std::unique_ptr<File> reader;  // from then on; set before `resident` becomes nullptr
-  uint32_t flushed = 0;          // below this offset everything is on the disk
+  std::unique_ptr<File> writer;      // until sealed and on the disk
+  std::unique_ptr<File> reader;      // from then on; set before `resident` becomes nullptr
+  uint32_t flushed = 0;              // below this offset everything is on the disk
   uint64_t file_bytes = 0;
 
-  // Reads and verifies the chunk around `position`; one read of the file. Thread-safe once the block is sealed and on the disk.
+  // Reads and verifies the chunk around `position`; one read of the file. Thread-safe once the block is
+  // sealed and on the disk.
   absl::StatusOr<ColdChunk> ReadChunk(Position position, uint64_t store_id) const;
 };
 
 // The header page of a new block.
 std::string EncodeBlockHeader(const Block& block, uint64_t previous, uint64_t store_id);
 
-// Looks for the chunk that stands at `offset` of a block's bytes. nullptr if none does: not aligned, cut off, of another place, or its
-// checksum is wrong.
-const ChunkHeader* ValidChunkAt(std::string_view block_bytes, uint32_t offset, Position position, uint64_t store_id);
+// Looks for the chunk that stands at `offset` of a block's bytes. nullptr if none does: not aligned, cut off,
+// of another place, or its checksum is wrong.
+const ChunkHeader* ValidChunkAt(std::string_view block_bytes, uint32_t offset, Position position,
+                                uint64_t store_id);
 
 // "0000000000000001.block", and back (0: not such a name).
 std::string BlockFileName(uint64_t sequence);

@@ -8,8 +8,8 @@
 namespace thermocline::storage {
 namespace {
 
-// A chunk is closed at the end of a page if no more than this is lost, so that a cold get reads one page; otherwise when it has
-// kChunkTarget bytes.
+// A chunk is closed at the end of a page if no more than this is lost, so that a cold get reads one page;
+// otherwise when it has kChunkTarget bytes.
 constexpr uint32_t kMaxPadding = 128;
 constexpr uint32_t kChunkTarget = 4096;
 
@@ -40,7 +40,8 @@ absl::StatusOr<std::unique_ptr<BlockLog>> BlockLog::Open(const Config& config, c
     MutexLock lock(log->mutex_);
     log->next_version_ = recovered.next_version;
   }
-  // The new block first: its header keeps versions and sequence numbers of what is removed next from being used again.
+  // The new block first: its header keeps versions and sequence numbers of what is removed next from being
+  // used again.
   for (const auto& block : recovered.blocks) {
     if (block->memory != nullptr) log->resident_.push_back(block.get());
   }
@@ -87,7 +88,8 @@ std::optional<uint64_t> BlockLog::UpdateInPlace(Position position, uint32_t old_
   Filling filling;
   {
     MutexLock lock(mutex_);
-    if (!accepts_writes() || chunk_start_ == 0 || position < open_->position_of(chunk_start_)) return std::nullopt;
+    if (!accepts_writes() || chunk_start_ == 0 || position < open_->position_of(chunk_start_))
+      return std::nullopt;
     record.version = next_version_;
     if (record.version >= open_->version_ceiling) return std::nullopt;
     if (EncodedBytes(record, position, open_->base_version) != old_bytes) return std::nullopt;
@@ -117,8 +119,8 @@ std::optional<uint64_t> BlockLog::NextVersion() {
   return next_version_++;
 }
 
-// Closes the chunk and switches the block as the record needs it. What it takes depends on where it will stand, so that is asked anew
-// after every change.
+// Closes the chunk and switches the block as the record needs it. What it takes depends on where it will
+// stand, so that is asked anew after every change.
 bool BlockLog::MakeRoom(const Record& record) {
   Record numbered = record;
   numbered.version = next_version_;
@@ -126,7 +128,8 @@ bool BlockLog::MakeRoom(const Record& record) {
     const uint32_t at = chunk_start_ != 0 ? cursor_ : cursor_ + sizeof(ChunkHeader);
     const uint32_t bytes = EncodedBytes(numbered, open_->position_of(at), open_->base_version);
     if (chunk_start_ != 0) {
-      if (const auto end = ChunkEndBefore(chunk_start_, at, bytes); end && *end + sizeof(ChunkHeader) <= open_->bytes) {
+      if (const auto end = ChunkEndBefore(chunk_start_, at, bytes);
+          end && *end + sizeof(ChunkHeader) <= open_->bytes) {
         CloseChunk(*end, /*last=*/false);
         continue;
       }
@@ -149,7 +152,8 @@ void BlockLog::OpenChunk() {
 }
 
 void BlockLog::CloseChunk(uint32_t padded_end, bool last) {
-  auto* header = reinterpret_cast<ChunkHeader*>(open_->resident.load(std::memory_order_relaxed) + chunk_start_);
+  auto* header =
+      reinterpret_cast<ChunkHeader*>(open_->resident.load(std::memory_order_relaxed) + chunk_start_);
   header->bytes = padded_end - chunk_start_;
   header->records_last = chunk_records_ << 1 | (last ? 1 : 0);
   chunk_start_ = 0;

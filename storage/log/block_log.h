@@ -14,12 +14,13 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "storage/executor.h"
 #include "storage/file_system.h"
+#include "storage/gate.h"
 #include "storage/log/block.h"
 #include "storage/log/block_table.h"
 #include "storage/log/format.h"
-#include "storage/gate.h"
 #include "storage/log/recovery.h"
 #include "storage/memory_budget.h"
 #include "storage/thread_annotations.h"
@@ -28,13 +29,13 @@ namespace thermocline::storage {
 
 // The append-only log that is the store and its write-ahead log at once.
 //
-// A record is appended to the open chunk of the open block, in memory. A chunk is closed when it is full or when somebody waits for
-// the disk; from then on its bytes never change. The committer, a task that runs on one executor and never twice at a time,
-// checksums closed chunks, writes them, syncs once for all who wait (group commit), moves the horizon, makes the
-// next block ready and lets the oldest blocks leave memory.
+// A record is appended to the open chunk of the open block, in memory. A chunk is closed when it is full or
+// when somebody waits for the disk; from then on its bytes never change. The committer, a task that runs on
+// one executor and never twice at a time, checksums closed chunks, writes them, syncs once for all who wait
+// (group commit), moves the horizon, makes the next block ready and lets the oldest blocks leave memory.
 //
-// Thread-safe. What is called "under a latch" wants the caller to hold the index latch of the key concerned: it is what
-// orders updates in place against reads of the same record.
+// Thread-safe. What is called "under a latch" wants the caller to hold the index latch of the key concerned:
+// it is what orders updates in place against reads of the same record.
 class BlockLog {
  public:
   struct Config {
@@ -68,10 +69,11 @@ class BlockLog {
   // Runs no more tasks; Close() first.
   ~BlockLog();
 
-  // Appends a record with the next version. Under a latch. nullopt: there is no room now, or writes are refused: call WhenRoom.
+  // Appends a record with the next version. Under a latch. nullopt: there is no room now, or writes are
+  // refused: call WhenRoom.
   std::optional<Appended> Append(Record record);
-  // Overwrites the record at `position` if it still stands in the open chunk and the new one takes exactly as many bytes.
-  // Under a latch. Returns the new version, or nullopt: append instead.
+  // Overwrites the record at `position` if it still stands in the open chunk and the new one takes exactly as
+  // many bytes. Under a latch. Returns the new version, or nullopt: append instead.
   std::optional<uint64_t> UpdateInPlace(Position position, uint32_t old_bytes, Record record);
   // A version for a write that had nothing to write. nullopt as Append.
   std::optional<uint64_t> NextVersion();
@@ -84,11 +86,14 @@ class BlockLog {
   // OK, or why writes are refused.
   absl::Status write_status() const;
 
-  // The record at `position` if its block is in memory. Under a latch, and the views live until it is released.
+  // The record at `position` if its block is in memory. Under a latch, and the views live until it is
+  // released.
   std::optional<DecodedRecord> Resident(Position position) const;
-  // Keeps the block of a resident record in memory. Under a latch. nullptr while the record may still be updated in place.
+  // Keeps the block of a resident record in memory. Under a latch. nullptr while the record may still be
+  // updated in place.
   std::shared_ptr<const void> Pin(Position position) const;
-  // Reads from the disk the chunk that holds `position`. Blocks. The block must not be resident, or have been so just now.
+  // Reads from the disk the chunk that holds `position`. Blocks. The block must not be resident, or have been
+  // so just now.
   absl::StatusOr<ColdChunk> ReadCold(Position position) const;
 
   // Closes the open chunk: everything before the returned position will never change.
@@ -105,8 +110,8 @@ class BlockLog {
     Position position;  // of the end of the last chunk; 0: there is none
     uint64_t next_version;
   };
-  // Waits for tasks under way and takes no more, commits everything. Nobody may be waiting. Returns the end of the log, or the
-  // failure.
+  // Waits for tasks under way and takes no more, commits everything. Nobody may be waiting. Returns the end
+  // of the log, or the failure.
   absl::StatusOr<End> Close();
 
   Counters counters() const;
@@ -174,19 +179,19 @@ class BlockLog {
   uint32_t chunk_records_ ABSL_GUARDED_BY(mutex_) = 0;
   Position last_chunk_end_ ABSL_GUARDED_BY(mutex_) = 0;  // also of blocks before open_
   uint64_t next_version_ ABSL_GUARDED_BY(mutex_) = 1;
-  Position horizon_ ABSL_GUARDED_BY(mutex_) = 0;  // everything before it is on the disk
+  Position horizon_ ABSL_GUARDED_BY(mutex_) = 0;      // everything before it is on the disk
   std::deque<Block*> dirty_ ABSL_GUARDED_BY(mutex_);  // not wholly on the disk, oldest first
   std::vector<Waiter> waiters_ ABSL_GUARDED_BY(mutex_);
   std::vector<Done> parked_ ABSL_GUARDED_BY(mutex_);
-  absl::Status failure_ ABSL_GUARDED_BY(mutex_);    // of a write or sync: final
-  absl::Status no_room_ ABSL_GUARDED_BY(mutex_);    // why the next block could not be made; tried again
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);  // of a write or sync: final
+  absl::Status no_room_ ABSL_GUARDED_BY(mutex_);  // why the next block could not be made; tried again
   bool commit_scheduled_ ABSL_GUARDED_BY(mutex_) = false;
   bool tick_scheduled_ ABSL_GUARDED_BY(mutex_) = false;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   int epoch_ ABSL_GUARDED_BY(mutex_) = 0;
 
-  // Records reserved and not yet filled in, by epoch. The committer flips the epoch and waits for the old one's to finish: release
-  // by those who fill, acquire by the committer.
+  // Records reserved and not yet filled in, by epoch. The committer flips the epoch and waits for the old
+  // one's to finish: release by those who fill, acquire by the committer.
   std::array<std::atomic<uint32_t>, 2> filling_{};
   // Below it, nothing changes. Release when a chunk is opened; acquire in Pin.
   std::atomic<Position> frozen_below_{0};

@@ -10,8 +10,8 @@
 
 namespace thermocline::storage {
 
-// The blocks of the log by their sequence numbers. One thread adds; any may find, without a lock: release when a pointer is
-// stored, acquire when it is read.
+// The blocks of the log by their sequence numbers. One thread adds; any may find, without a lock: release
+// when a pointer is stored, acquire when it is read.
 class BlockTable {
  public:
   // Past the last sequence number that fits; the log is refused more blocks there.

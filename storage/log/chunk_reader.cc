@@ -15,7 +15,8 @@ constexpr uint32_t kReadBytes = 256 << 10;
 absl::StatusOr<std::optional<std::string_view>> ChunkReader::Next() {
   if (next_ >= used_) return std::nullopt;
   if (memory_ == nullptr) return NextFromFile();
-  // In memory, frozen: the committer may still be filling in checksum and horizon, so only the length is looked at.
+  // In memory, frozen: the committer may still be filling in checksum and horizon, so only the length is
+  // looked at.
   uint32_t bytes = 0;
   std::memcpy(&bytes, memory_->data() + next_ + offsetof(ChunkHeader, bytes), sizeof(bytes));
   const std::string_view chunk(memory_->data() + next_, bytes);

@@ -6,12 +6,13 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+
 #include "storage/log/block.h"
 
 namespace thermocline::storage {
 
-// Reads the chunks of one block in order, from memory that the caller has pinned or from the file in large reads, verified.
-// Not thread-safe.
+// Reads the chunks of one block in order, from memory that the caller has pinned or from the file in large
+// reads, verified. Not thread-safe.
 class ChunkReader {
  public:
   // Starts at the chunk at `offset`; ends at `used`. `memory` is nullptr for a block that is not resident.

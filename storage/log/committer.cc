@@ -12,7 +12,8 @@ namespace {
 
 using Share = MemoryBudget::Share;
 
-// A new block may give out this many versions, and a crash skips at most as many: a 64-bit counter takes 2^28 crashes.
+// A new block may give out this many versions, and a crash skips at most as many: a 64-bit counter takes 2^28
+// crashes.
 constexpr uint64_t kVersionsPerBlock = uint64_t{1} << 36;
 
 // A writer that was sent away for want of memory needs at most this much to grow a table of the index.
@@ -98,7 +99,8 @@ std::vector<BlockLog::Dirty> BlockLog::TakeDirty(Position& target) {
     for (Block* block : dirty_) dirty.push_back({block, block->used, block->sealed});
     dirty_.assign(1, open_);
   }
-  // Copies of records into closed chunks may still be under way on other threads; they take no lock, so they end soon.
+  // Copies of records into closed chunks may still be under way on other threads; they take no lock, so they
+  // end soon.
   while (filling_[old_epoch].load(std::memory_order_acquire) != 0) std::this_thread::yield();
   return dirty;
 }
@@ -154,8 +156,9 @@ void BlockLog::Fail(const absl::Status& status) {
   {
     MutexLock lock(mutex_);
     if (failure_.ok()) {
-      failure_ = absl::UnavailableError(fmt::format(
-          "writes are refused until a restart, since the log could not be written: {}", std::string(status.message())));
+      failure_ = absl::UnavailableError(
+          fmt::format("writes are refused until a restart, since the log could not be written: {}",
+                      std::string(status.message())));
     }
     waiters.swap(waiters_);
   }
@@ -163,7 +166,8 @@ void BlockLog::Fail(const absl::Status& status) {
 }
 
 absl::Status BlockLog::OutcomeUnknown(const absl::Status& failure) {
-  return absl::UnknownError(fmt::format("the write may or may not survive a restart: {}", std::string(failure.message())));
+  return absl::UnknownError(
+      fmt::format("the write may or may not survive a restart: {}", std::string(failure.message())));
 }
 
 absl::Status BlockLog::PrepareNextBlock() {
@@ -189,19 +193,21 @@ absl::Status BlockLog::PrepareNextBlock() {
 
 absl::StatusOr<std::unique_ptr<Block>> BlockLog::CreateBlock() {
   const uint64_t sequence = next_sequence_;
-  if (sequence >= BlockTable::kEnd) return absl::ResourceExhaustedError("the log has used up its block numbers");
-  auto block = std::make_unique<Block>(
-      sequence, config_.directory + "/" + BlockFileName(sequence), config_.block_bytes);
+  if (sequence >= BlockTable::kEnd)
+    return absl::ResourceExhaustedError("the log has used up its block numbers");
+  auto block = std::make_unique<Block>(sequence, config_.directory + "/" + BlockFileName(sequence),
+                                       config_.block_bytes);
   do {
     if (!block->table_memory) {
-      block->table_memory = world_.budget.Take(Share::kChunkTables, ChunkTable::bytes_of(config_.block_bytes));
+      block->table_memory =
+          world_.budget.Take(Share::kChunkTables, ChunkTable::bytes_of(config_.block_bytes));
     }
     block->memory = BlockMemory::Allocate(world_.budget, config_.block_bytes);
   } while (!(block->memory != nullptr && block->table_memory) && EvictOldest());
   if (block->memory == nullptr || !block->table_memory) {
-    return absl::ResourceExhaustedError(fmt::format(
-        "no memory for another block of {} bytes within the limit of {}: raise --memory", config_.block_bytes,
-        world_.budget.limit()));
+    return absl::ResourceExhaustedError(
+        fmt::format("no memory for another block of {} bytes within the limit of {}: raise --memory",
+                    config_.block_bytes, world_.budget.limit()));
   }
   {
     MutexLock lock(mutex_);
@@ -232,10 +238,10 @@ absl::Status BlockLog::KeepHeadroom() {
   while (world_.budget.available() < config_.memory_headroom && EvictOldest()) {
   }
   if (world_.budget.available() >= std::min(config_.memory_headroom, kIndexStep)) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
-      fmt::format("the index of all keys takes {} of {} bytes of memory, and no block can leave it any more: raise "
-                  "--memory",
-                  world_.budget.used(Share::kIndex), world_.budget.limit()));
+  return absl::ResourceExhaustedError(fmt::format(
+      "the index of all keys takes {} of {} bytes of memory, and no block can leave it any more: raise "
+      "--memory",
+      world_.budget.used(Share::kIndex), world_.budget.limit()));
 }
 
 bool BlockLog::EvictOldest() {

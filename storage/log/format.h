@@ -11,23 +11,25 @@
 // The bytes of the log. storage/log/README.md draws them. All numbers are little-endian.
 namespace thermocline::storage {
 
-// Where a byte of the log is: sequence number of its block * bytes of a block + offset in the block. Never 0 for a record.
+// Where a byte of the log is: sequence number of its block * bytes of a block + offset in the block. Never 0
+// for a record.
 using Position = uint64_t;
 
 inline constexpr uint32_t kFormatVersion = 1;
 inline constexpr uint32_t kPageBytes = 4096;
 
-// The first page of a block file. Written and synced before the block takes its first record, and never changed.
+// The first page of a block file. Written and synced before the block takes its first record, and never
+// changed.
 struct BlockHeader {
-  uint64_t checksum;          // XXH3-64, seeded with the store's id, of the rest of this struct
-  uint64_t magic;             // kMagic
-  uint32_t format;            // kFormatVersion
-  uint32_t block_bytes;       // of every block of this store
-  uint64_t store_id;          // random, of the store
-  uint64_t sequence;          // of this block, from 1
-  uint64_t previous;          // sequence of the block before it in the log; 0: none
-  uint64_t version_ceiling;   // every version given out while this block was the newest is below
-  uint64_t reserved;          // 0
+  uint64_t checksum;         // XXH3-64, seeded with the store's id, of the rest of this struct
+  uint64_t magic;            // kMagic
+  uint32_t format;           // kFormatVersion
+  uint32_t block_bytes;      // of every block of this store
+  uint64_t store_id;         // random, of the store
+  uint64_t sequence;         // of this block, from 1
+  uint64_t previous;         // sequence of the block before it in the log; 0: none
+  uint64_t version_ceiling;  // every version given out while this block was the newest is below
+  uint64_t reserved;         // 0
 
   static constexpr uint64_t kMagic = 0x4b434f4c424d4854;  // "THMBLOCK"
 };
@@ -35,9 +37,9 @@ static_assert(sizeof(BlockHeader) == 64);
 
 // Begins each chunk. Records follow, then zeros up to `bytes`, where the next chunk begins.
 struct ChunkHeader {
-  uint64_t checksum;      // XXH3-64, seeded with the store's id, of bytes 8 .. `bytes` of the chunk
-  Position position;      // of this chunk itself: a chunk that was written elsewhere is not taken for this one
-  Position horizon;       // everything before it was on the disk when this chunk was written
+  uint64_t checksum;  // XXH3-64, seeded with the store's id, of bytes 8 .. `bytes` of the chunk
+  Position position;  // of this chunk itself: a chunk that was written elsewhere is not taken for this one
+  Position horizon;   // everything before it was on the disk when this chunk was written
   uint64_t base_version;  // to which the records' versions are relative; the same in all chunks of a block
   uint32_t bytes;         // header, records and padding: a multiple of kChunkAlignment
   uint32_t records_last;  // records << 1 | 1 if nothing follows in this block
@@ -50,9 +52,12 @@ static_assert(sizeof(ChunkHeader) == 40);
 inline constexpr uint32_t kChunkAlignment = 8;
 inline constexpr uint32_t kFirstChunkOffset = kPageBytes;
 
-constexpr uint32_t AlignChunk(uint32_t offset) { return (offset + kChunkAlignment - 1) & ~(kChunkAlignment - 1); }
+constexpr uint32_t AlignChunk(uint32_t offset) {
+  return (offset + kChunkAlignment - 1) & ~(kChunkAlignment - 1);
+}
 
-// The largest record: a block holds its header, one chunk header, and always keeps room for an empty last chunk.
+// The largest record: a block holds its header, one chunk header, and always keeps room for an empty last
+// chunk.
 constexpr uint32_t MaxRecordBytes(uint32_t block_bytes) {
   return block_bytes - kFirstChunkOffset - 2 * sizeof(ChunkHeader) - kChunkAlignment;
 }
@@ -71,14 +76,12 @@ struct Record {
   std::string_view key;
   std::string_view value;
   uint64_t version = 0;
-  uint64_t expires_at_ms = 0;           // 0: never
-  Position displaced = 0;               // whose slot in the index this record took; 0: it got a new one
+  uint64_t expires_at_ms = 0;  // 0: never
+  Position displaced = 0;      // whose slot in the index this record took; 0: it got a new one
   bool tombstone = false;
-  // Nobody compared the key of what was displaced, or of what that had displaced: there may be live keys behind it.
+  // Nobody compared the key of what was displaced, or of what that had displaced: there may be live keys
+  // behind it.
   bool unresolved = false;
-
-  bool ExpiredAt(uint64_t now_ms) const { return expires_at_ms != 0 && expires_at_ms <= now_ms; }
-  bool LiveAt(uint64_t now_ms) const { return !tombstone && !ExpiredAt(now_ms); }
 };
 
 // The most bytes that a record with a key and value of these sizes can take.

@@ -16,8 +16,9 @@ constexpr uint64_t kReadBytes = 1 << 20;
 // Reads the blocks one by one and keeps the rule of recovery.h.
 class Reader {
  public:
-  Reader(const std::string& directory, std::vector<uint64_t> sequences, uint64_t store_id, uint32_t block_bytes,
-         FileSystem& files, MemoryBudget& budget, absl::FunctionRef<absl::Status(Position, const Record&)> visit)
+  Reader(const std::string& directory, std::vector<uint64_t> sequences, uint64_t store_id,
+         uint32_t block_bytes, FileSystem& files, MemoryBudget& budget,
+         absl::FunctionRef<absl::Status(Position, const Record&)> visit)
       : directory_(directory),
         sequences_(std::move(sequences)),
         store_id_(store_id),
@@ -56,10 +57,11 @@ class Reader {
 };
 
 absl::Status Reader::Lost(const std::string& path, uint64_t offset, std::string_view why) const {
-  return absl::DataLossError(fmt::format(
-      "{} is damaged at offset {}: {}. Nothing was changed. Restore the file from a copy, or the directory from a "
-      "backup",
-      path, offset, why));
+  return absl::DataLossError(
+      fmt::format("{} is damaged at offset {}: {}. Nothing was changed. Restore the file from a copy, or the "
+                  "directory from a "
+                  "backup",
+                  path, offset, why));
 }
 
 // Into the block's memory, which stays resident if there is enough.
@@ -73,9 +75,9 @@ absl::StatusOr<std::string_view> Reader::Load(Block& block) {
   }
   block.memory = BlockMemory::Allocate(budget_, block_bytes_);
   if (block.memory == nullptr) {
-    return absl::ResourceExhaustedError(
-        fmt::format("the memory limit of {} bytes is too small for this store: its index alone takes {}. Raise --memory",
-                    budget_.limit(), budget_.used(MemoryBudget::Share::kIndex)));
+    return absl::ResourceExhaustedError(fmt::format(
+        "the memory limit of {} bytes is too small for this store: its index alone takes {}. Raise --memory",
+        budget_.limit(), budget_.used(MemoryBudget::Share::kIndex)));
   }
   auto file = files_.Open(block.path, FileSystem::Mode::kReadDirect);
   if (!file.ok()) return file.status();
@@ -92,7 +94,8 @@ absl::StatusOr<std::string_view> Reader::Load(Block& block) {
 }
 
 // kUnfinished: no valid header and nothing behind it; a crash or a full disk came before the block was ready.
-absl::StatusOr<Reader::Header> Reader::ReadHeader(const Block& block, std::string_view bytes, uint64_t& previous) {
+absl::StatusOr<Reader::Header> Reader::ReadHeader(const Block& block, std::string_view bytes,
+                                                  uint64_t& previous) {
   BlockHeader header{};
   std::memcpy(&header, bytes.data(), std::min(sizeof(header), bytes.size()));
   const std::string_view raw(reinterpret_cast<const char*>(&header), sizeof(header));
@@ -105,9 +108,10 @@ absl::StatusOr<Reader::Header> Reader::ReadHeader(const Block& block, std::strin
     return Header::kUnfinished;
   }
   if (header.store_id != store_id_) {
-    return absl::FailedPreconditionError(fmt::format("{} belongs to another store (id {:016x}, this one is {:016x}): move "
-                                                     "it away",
-                                                     block.path, header.store_id, store_id_));
+    return absl::FailedPreconditionError(
+        fmt::format("{} belongs to another store (id {:016x}, this one is {:016x}): move "
+                    "it away",
+                    block.path, header.store_id, store_id_));
   }
   if (header.format != kFormatVersion) {
     return absl::FailedPreconditionError(
@@ -124,8 +128,9 @@ absl::StatusOr<Reader::Header> Reader::ReadHeader(const Block& block, std::strin
 absl::Status Reader::CheckPrevious(const Block& block, uint64_t previous, bool has_chunks) const {
   if (previous == 0) return absl::OkStatus();
   if (!std::binary_search(sequences_.begin(), sequences_.end(), previous)) {
-    return absl::DataLossError(fmt::format("{} is missing: {} follows it. Nothing was changed. Restore it from a copy",
-                                           PathOf(previous), block.path));
+    return absl::DataLossError(
+        fmt::format("{} is missing: {} follows it. Nothing was changed. Restore it from a copy",
+                    PathOf(previous), block.path));
   }
   // A block is on the disk before the next one is written.
   const auto& garbage = log_.garbage;
@@ -143,8 +148,8 @@ absl::Status Reader::ReadBlock(uint64_t sequence) {
   auto header = ReadHeader(*block, *bytes, previous);
   if (!header.ok()) return header.status();
   const Position start = block->position_of(kFirstChunkOffset);
-  const bool has_chunks = *header == Header::kValid &&
-                          ValidChunkAt(*bytes, kFirstChunkOffset, start, store_id_) != nullptr;
+  const bool has_chunks =
+      *header == Header::kValid && ValidChunkAt(*bytes, kFirstChunkOffset, start, store_id_) != nullptr;
   if (*header == Header::kValid) {
     if (absl::Status status = CheckPrevious(*block, previous, has_chunks); !status.ok()) return status;
   }
@@ -166,7 +171,8 @@ absl::Status Reader::ReadChunks(Block& block, std::string_view bytes) {
     if (chunk == nullptr) break;
     block.base_version = chunk->base_version;
     block.chunks.Add(offset);
-    if (absl::Status status = VisitRecords(block, bytes.substr(offset, chunk->bytes), offset); !status.ok()) return status;
+    if (absl::Status status = VisitRecords(block, bytes.substr(offset, chunk->bytes), offset); !status.ok())
+      return status;
     last = chunk->last();
     offset += chunk->bytes;
   }
@@ -186,7 +192,8 @@ absl::Status Reader::VisitRecords(const Block& block, std::string_view chunk, ui
   for (uint32_t i = 0; i < header->records(); ++i) {
     const Position position = block.position_of(offset + at);
     const auto decoded = DecodeRecord(chunk.substr(at), position, header->base_version);
-    if (!decoded) return Lost(block.path, offset + at, "a record does not fit its chunk, although the checksum does");
+    if (!decoded)
+      return Lost(block.path, offset + at, "a record does not fit its chunk, although the checksum does");
     if (absl::Status status = visit_(position, decoded->record); !status.ok()) return status;
     at += decoded->bytes;
     ++log_.records;
@@ -195,14 +202,16 @@ absl::Status Reader::VisitRecords(const Block& block, std::string_view chunk, ui
   return absl::OkStatus();
 }
 
-// Behind the end there may be torn chunks and whole ones that nobody waited for; none may know of a horizon beyond the end.
+// Behind the end there may be torn chunks and whole ones that nobody waited for; none may know of a horizon
+// beyond the end.
 absl::Status Reader::LookBehind(const Block& block, std::string_view bytes, uint32_t from, Position end) {
   for (uint32_t at = from; at + sizeof(ChunkHeader) <= bytes.size(); at += kChunkAlignment) {
     const ChunkHeader* chunk = ValidChunkAt(bytes, at, block.position_of(at), store_id_);
     if (chunk == nullptr || chunk->horizon <= end) continue;
-    return Lost(PathOf(end / block_bytes_), end % block_bytes_,
-                fmt::format("no valid chunk stands here, but that at offset {} of {} proves that there was one", at,
-                            BlockFileName(block.sequence)));
+    return Lost(
+        PathOf(end / block_bytes_), end % block_bytes_,
+        fmt::format("no valid chunk stands here, but that at offset {} of {} proves that there was one", at,
+                    BlockFileName(block.sequence)));
   }
   const size_t torn = bytes.find_last_not_of('\0');
   if (torn != std::string_view::npos && torn >= from) log_.truncated_bytes += torn + 1 - from;
@@ -212,7 +221,8 @@ absl::Status Reader::LookBehind(const Block& block, std::string_view bytes, uint
 absl::Status Reader::CheckCleanEnd(const CleanEnd& clean_end) {
   const Position end = log_.blocks.empty() ? 0 : log_.blocks.back()->position_of(log_.blocks.back()->used);
   if (end < clean_end.position) {
-    return Lost(PathOf(clean_end.position / block_bytes_), end / block_bytes_ == clean_end.position / block_bytes_ ? end % block_bytes_ : 0,
+    return Lost(PathOf(clean_end.position / block_bytes_),
+                end / block_bytes_ == clean_end.position / block_bytes_ ? end % block_bytes_ : 0,
                 "the log was closed in order, and is shorter now");
   }
   // No crash: no version was given out beyond what the marker says, whatever the headers reserved.
@@ -234,7 +244,8 @@ absl::StatusOr<RecoveredLog> Reader::Read(std::optional<CleanEnd> clean_end) {
 }  // namespace
 
 absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t store_id, uint32_t block_bytes,
-                                     std::optional<CleanEnd> clean_end, FileSystem& files, MemoryBudget& budget,
+                                     std::optional<CleanEnd> clean_end, FileSystem& files,
+                                     MemoryBudget& budget,
                                      absl::FunctionRef<absl::Status(Position, const Record&)> visit) {
   auto names = files.List(directory);
   if (!names.ok()) return names.status();
@@ -251,7 +262,8 @@ absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t stor
   return Reader(directory, std::move(sequences), store_id, block_bytes, files, budget, visit).Read(clean_end);
 }
 
-absl::Status FinishRecovery(const std::string& directory, uint64_t store_id, RecoveredLog& log, FileSystem& files) {
+absl::Status FinishRecovery(const std::string& directory, uint64_t store_id, RecoveredLog& log,
+                            FileSystem& files) {
   // The newest first: what is left after a crash must not look as if a block in the middle were missing.
   for (auto path = log.garbage.rbegin(); path != log.garbage.rend(); ++path) {
     if (absl::Status status = files.Remove(*path); !status.ok()) return status;

@@ -9,6 +9,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "storage/file_system.h"
 #include "storage/log/block.h"
 #include "storage/log/format.h"
@@ -24,7 +25,8 @@ struct CleanEnd {
 
 // What is in the directory of the log, and what has to be done to it before it can be written again.
 struct RecoveredLog {
-  std::vector<std::unique_ptr<Block>> blocks;  // in the order of the log; the newest are resident if memory allows
+  // In the order of the log; the newest are resident if memory allows.
+  std::vector<std::unique_ptr<Block>> blocks;
   uint64_t next_sequence = 1;
   uint64_t next_version = 1;
   uint64_t records = 0;
@@ -36,19 +38,19 @@ struct RecoveredLog {
 
 // Reads all blocks in `directory` and calls `visit` for each record in the order of the log. Changes nothing.
 //
-// The rule: chunks count up to the first place where no valid one stands. If any valid chunk in the directory says that the log
-// was on the disk beyond that place (its horizon), or the log was closed in order beyond it, acknowledged data is gone: DATA_LOSS. Otherwise
-// the rest is a torn tail that nobody was promised.
+// The rule: chunks count up to the first place where no valid one stands. If any valid chunk in the directory
+// says that the log was on the disk beyond that place (its horizon), or the log was closed in order beyond
+// it, acknowledged data is gone: DATA_LOSS. Otherwise the rest is a torn tail that nobody was promised.
 //
-// DATA_LOSS also for a missing block or a damaged block header; FAILED_PRECONDITION for files that are not this store's. Messages
-// name the file and offset. An error of `visit` ends the recovery.
+// DATA_LOSS also for a missing block or a damaged block header; FAILED_PRECONDITION for files that are not
+// this store's. Messages name the file and offset. An error of `visit` ends the recovery.
 absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t store_id, uint32_t block_bytes,
                                      std::optional<CleanEnd> clean_end, FileSystem& files,
                                      MemoryBudget& budget,
                                      absl::FunctionRef<absl::Status(Position, const Record&)> visit);
 
-// Removes the garbage and seals the last block, durably. To be done once a new block stands that keeps their versions and sequence
-// numbers from being used again; a crash in between leaves a log that reads the same.
+// Removes the garbage and seals the last block, durably. To be done once a new block stands that keeps their
+// versions and sequence numbers from being used again; a crash in between leaves a log that reads the same.
 absl::Status FinishRecovery(const std::string& directory, uint64_t store_id, RecoveredLog& log,
                             FileSystem& files);
 

@@ -1,15 +1,15 @@
-// The real server, killed with SIGKILL at random moments under concurrent SYNC writers. After each restart every acknowledged write is
-// there, and no value that nobody wrote.
+// The real server, killed with SIGKILL at random moments under concurrent SYNC writers. After each restart
+// every acknowledged write is there, and no value that nobody wrote.
 
 #include <atomic>
 #include <map>
 #include <random>
 #include <thread>
 
+#include "gtest/gtest.h"
 #include <fmt/format.h>
 
 #include "client/client.h"
-#include "gtest/gtest.h"
 #include "tests/support/server_process.h"
 
 namespace thermocline::testing {
@@ -49,7 +49,8 @@ class Writer {
       ASSERT_TRUE(entry.ok()) << entry.status();
       const Value found = entry->has_value() ? Value((*entry)->value) : std::nullopt;
       ASSERT_NE(std::find(allowed.begin(), allowed.end(), found), allowed.end())
-          << key << " is " << (found ? found->substr(found->find_last_of('.') + 1) : "absent") << ", last acknowledged: "
+          << key << " is " << (found ? found->substr(found->find_last_of('.') + 1) : "absent")
+          << ", last acknowledged: "
           << (allowed[0] ? allowed[0]->substr(allowed[0]->find_last_of('.') + 1) : "absent");
       allowed.assign(1, found);
     }
@@ -62,7 +63,8 @@ class Writer {
   std::mt19937 random_;
   uint64_t writes_ = 0;
   uint64_t acknowledged_ = 0;
-  // What a key may hold after a crash: first the last value known, then what was written and not acknowledged.
+  // What a key may hold after a crash: first the last value known, then what was written and not
+  // acknowledged.
   struct Candidates : std::vector<Value> {
     Candidates() : std::vector<Value>(1) {}
   };
@@ -80,7 +82,8 @@ TEST(KillTest, NothingAcknowledgedIsLost) {
   std::mt19937 random(1);
   for (int round = 0; round < kRounds; ++round) {
     std::vector<std::thread> threads;
-    for (Writer& writer : writers) threads.emplace_back([&] { writer.WriteUntilKilled((*server)->address()); });
+    for (Writer& writer : writers)
+      threads.emplace_back([&] { writer.WriteUntilKilled((*server)->address()); });
     std::this_thread::sleep_for(std::chrono::milliseconds(20 + random() % 400));
     (*server)->Kill();
     for (std::thread& thread : threads) thread.join();

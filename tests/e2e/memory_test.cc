@@ -5,10 +5,10 @@
 #include <random>
 #include <thread>
 
+#include "gtest/gtest.h"
 #include <fmt/format.h>
 
 #include "client/client.h"
-#include "gtest/gtest.h"
 #include "tests/support/server_process.h"
 
 namespace thermocline::testing {
@@ -47,9 +47,11 @@ TEST(MemoryTest, ResidentMemoryStaysWithinTheNumberAndAConstant) {
   uint64_t bytes = 0;
   for (uint64_t i = 0; i < keys; i += 1000) {
     std::vector<Write> writes;
-    for (uint64_t j = i; j < std::min(keys, i + 1000); ++j) writes.push_back(Write::Set(KeyOf(j), ValueOf(j)));
+    for (uint64_t j = i; j < std::min(keys, i + 1000); ++j)
+      writes.push_back(Write::Set(KeyOf(j), ValueOf(j)));
     for (const Write& write : writes) bytes += write.key.size() + write.value->size();
-    for (const auto& result : client.BatchWrite(std::move(writes))) ASSERT_TRUE(result.ok()) << result.status();
+    for (const auto& result : client.BatchWrite(std::move(writes)))
+      ASSERT_TRUE(result.ok()) << result.status();
   }
   std::mt19937_64 random(1);
   for (uint64_t round = 0; round < keys / 1000; ++round) {
@@ -60,7 +62,8 @@ TEST(MemoryTest, ResidentMemoryStaysWithinTheNumberAndAConstant) {
     const auto answers = client.BatchGet(std::move(asked));
     for (size_t j = 0; j < numbers.size(); ++j) {
       ASSERT_TRUE(answers[j].ok()) << answers[j].status();
-      ASSERT_TRUE(answers[j]->has_value() && (*answers[j])->value == ValueOf(numbers[j])) << KeyOf(numbers[j]);
+      ASSERT_TRUE(answers[j]->has_value() && (*answers[j])->value == ValueOf(numbers[j]))
+          << KeyOf(numbers[j]);
     }
   }
   watching = false;

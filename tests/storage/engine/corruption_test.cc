@@ -1,9 +1,11 @@
-// Bytes that change, vanish or do not belong: an error that names them, or data that is all there. Never silence.
+// Bytes that change, vanish or do not belong: an error that names them, or data that is all there. Never
+// silence.
 
 #include <map>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
 #include "tests/storage/engine/simulated_store.h"
 
 namespace thermocline::testing {
@@ -41,14 +43,16 @@ class CorruptionTest : public ::testing::Test {
     const auto before = Files();
     const absl::Status status = store.Open();
     if (!status.ok()) {
-      EXPECT_THAT(status.code(), AnyOf(absl::StatusCode::kDataLoss, absl::StatusCode::kFailedPrecondition)) << status;
+      EXPECT_THAT(status.code(), AnyOf(absl::StatusCode::kDataLoss, absl::StatusCode::kFailedPrecondition))
+          << status;
       EXPECT_THAT(std::string(status.message()), HasSubstr("data/")) << "names the file";
       EXPECT_EQ(Files(), before) << what;
       return;
     }
     for (const auto& [key, value] : written) {
       const std::string found = store.Read(key);
-      EXPECT_TRUE(found == value || found.starts_with("DATA_LOSS")) << what << " gave a wrong value of " << key;
+      EXPECT_TRUE(found == value || found.starts_with("DATA_LOSS"))
+          << what << " gave a wrong value of " << key;
     }
     store.Crash();
   }
@@ -176,7 +180,8 @@ TEST_F(CorruptionTest, AColdReadOfADamagedChunkFailsAndOthersGoOn) {
   const size_t at = store.disk.Contents(kFirst)->find(written["key10"]);
   ASSERT_NE(at, std::string::npos);
   store.disk.FlipBit(kFirst, at + 100);
-  EXPECT_THAT(store.Read("key10"), AnyOf(HasSubstr("DATA_LOSS: data/log/0000000000000001.block: a chunk fails its checksum")));
+  EXPECT_THAT(store.Read("key10"),
+              AnyOf(HasSubstr("DATA_LOSS: data/log/0000000000000001.block: a chunk fails its checksum")));
   EXPECT_EQ(store.Read("key20"), written["key20"]);
   EXPECT_TRUE(store.Set("key10", "mended").ok());
   EXPECT_EQ(store.Read("key10"), "mended");

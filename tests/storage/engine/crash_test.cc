@@ -1,10 +1,11 @@
-// Power cuts at random moments on the simulated disk. After each, the store must be what it was after some prefix of the writes, and that
-// prefix holds everything that was acknowledged as durable.
+// Power cuts at random moments on the simulated disk. After each, the store must be what it was after some
+// prefix of the writes, and that prefix holds everything that was acknowledged as durable.
 
 #include <cstdlib>
 #include <map>
 
 #include "gtest/gtest.h"
+
 #include "tests/storage/engine/simulated_store.h"
 
 namespace thermocline::testing {
@@ -111,8 +112,9 @@ class CrashRun {
       }
       matches |= version >= durable_ && state == found;
     }
-    ASSERT_TRUE(matches) << "after a crash the store is no prefix of what was written, with " << events_.size()
-                         << " writes, durable up to version " << durable_ << ", newest found " << newest;
+    ASSERT_TRUE(matches) << "after a crash the store is no prefix of what was written, with "
+                         << events_.size() << " writes, durable up to version " << durable_
+                         << ", newest found " << newest;
     base_ = std::move(found);
     events_.clear();
     durable_ = 0;

@@ -5,14 +5,15 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
 #include "tests/storage/engine/simulated_store.h"
 
 namespace thermocline::testing {
 namespace {
 
-using ::testing::HasSubstr;
 using storage::Condition;
 using storage::Durability;
+using ::testing::HasSubstr;
 
 class EngineTest : public ::testing::Test {
  protected:
@@ -70,10 +71,12 @@ TEST_F(EngineTest, HoldsTheExtremesOfKeyAndValue) {
 
 TEST_F(EngineTest, RefusesKeysAndValuesBeyondTheLimits) {
   EXPECT_THAT(store.Set("", "v").status().ToString(), HasSubstr("INVALID_ARGUMENT: the key is empty"));
-  EXPECT_THAT(store.Read(std::string(65537, 'k')), HasSubstr("the key has 65537 bytes; a key has 1 to 65536"));
+  EXPECT_THAT(store.Read(std::string(65537, 'k')),
+              HasSubstr("the key has 65537 bytes; a key has 1 to 65536"));
   EXPECT_THAT(store.Set("k", std::string(16777217, 'v')).status().ToString(), HasSubstr("at most 16777216"));
   const uint64_t most = store.engine->max_value_bytes(1);
-  EXPECT_THAT(store.Set("k", std::string(most + 1, 'v')).status().ToString(), HasSubstr("block size of 65536 bytes"));
+  EXPECT_THAT(store.Set("k", std::string(most + 1, 'v')).status().ToString(),
+              HasSubstr("block size of 65536 bytes"));
   EXPECT_TRUE(store.Set("k", std::string(most, 'v')).ok());
   EXPECT_EQ(store.Read("k").size(), most);
 }
@@ -176,7 +179,8 @@ TEST_F(EngineTest, UpdatesOfTheSameSizeHappenInPlace) {
 
 TEST_F(EngineTest, AMemoryWriteIsDurableAfterTheFlushInterval) {
   bool answered = false;
-  store.engine->Apply({.key = "a", .value = "1", .durability = Durability::kMemory}, [&](auto) { answered = true; });
+  store.engine->Apply({.key = "a", .value = "1", .durability = Durability::kMemory},
+                      [&](auto) { answered = true; });
   EXPECT_TRUE(answered) << "acknowledged when readable";
   EXPECT_GT(store.engine->Stats().unsynced_bytes, 0u);
   store.commits.Advance(store.options.flush_interval);
@@ -192,7 +196,8 @@ TEST_F(EngineTest, ASyncWriteWaitsForTheDiskAndSharesIt) {
   const uint64_t syncs = store.disk.counts().syncs;
   int answered = 0;
   for (int i = 0; i < 100; ++i) {
-    store.engine->Apply({.key = "k" + std::to_string(i), .value = "v"}, [&](auto result) { answered += result.ok(); });
+    store.engine->Apply({.key = "k" + std::to_string(i), .value = "v"},
+                        [&](auto result) { answered += result.ok(); });
   }
   EXPECT_EQ(answered, 0);
   store.RunUntilIdle();
@@ -275,7 +280,8 @@ TEST_F(EngineTest, RefusesKeysWhoseIndexDoesNotFitIntoMemory) {
 TEST_F(EngineTest, MemoryStaysWithinTheLimitAndValuesStayReadable) {
   const std::string value(1000, 'v');
   for (int i = 0; i < 20'000; ++i) {
-    ASSERT_TRUE(store.Apply({.key = std::to_string(i), .value = value, .durability = Durability::kMemory}).ok());
+    ASSERT_TRUE(
+        store.Apply({.key = std::to_string(i), .value = value, .durability = Durability::kMemory}).ok());
     const auto stats = store.engine->Stats();
     ASSERT_LE(stats.index_bytes + stats.block_bytes + stats.chunk_table_bytes, stats.memory_limit);
   }
@@ -336,7 +342,8 @@ TEST_F(EngineTest, AScanMeetsKeysThatAreWrittenMeanwhile) {
     request.cursor = page->cursor;
     done = page->done;
     ++round;
-    for (int i = 0; i < 200; ++i) ASSERT_TRUE(store.Set("k" + std::to_string(i), "round " + std::to_string(round)).ok());
+    for (int i = 0; i < 200; ++i)
+      ASSERT_TRUE(store.Set("k" + std::to_string(i), "round " + std::to_string(round)).ok());
   }
   EXPECT_EQ(found.size(), 200u);
 }
@@ -364,7 +371,8 @@ TEST_F(EngineTest, RefusesOptionsThatCannotWork) {
     store.options = options;
     return store.Open();
   };
-  EXPECT_THAT(open_with({.directory = "data", .memory_bytes = 1 << 20}).ToString(), HasSubstr("at least 4194304"));
+  EXPECT_THAT(open_with({.directory = "data", .memory_bytes = 1 << 20}).ToString(),
+              HasSubstr("at least 4194304"));
   EXPECT_THAT(open_with({.directory = "new", .memory_bytes = 4 << 20, .block_bytes = 100'000}).ToString(),
               HasSubstr("power of two"));
   EXPECT_THAT(open_with({.directory = "new", .memory_bytes = 4 << 20, .block_bytes = 4 << 20}).ToString(),

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "gtest/gtest.h"
+
 #include "tests/storage/engine/simulated_store.h"
 
 namespace thermocline::testing {
@@ -59,7 +60,8 @@ class ModelTest : public ::testing::TestWithParam<uint64_t> {
     const std::string key = AnyKey();
     const std::string value = AnyValue();
     const Known* known = Live(key);
-    storage::Write write = {.key = key, .durability = Below(4) == 0 ? Durability::kSync : Durability::kMemory};
+    storage::Write write = {.key = key,
+                            .durability = Below(4) == 0 ? Durability::kSync : Durability::kMemory};
     if (Below(5) != 0) write.value = value;
     if (write.value && Below(8) == 0) write.expires_at_ms = store.clock.NowMs() + 1 + Below(2000);
     bool expected = true;

@@ -13,8 +13,8 @@
 
 namespace thermocline::testing {
 
-// An engine on a simulated disk, whose background work runs when told: one seed decides everything that happens. Its calls run that work
-// until they are answered. Not thread-safe.
+// An engine on a simulated disk, whose background work runs when told: one seed decides everything that
+// happens. Its calls run that work until they are answered. Not thread-safe.
 class SimulatedStore {
  public:
   explicit SimulatedStore(uint64_t seed, storage::Options store_options = SmallOptions())
@@ -58,7 +58,9 @@ class SimulatedStore {
     }
   }
   // Runs one task that is due.
-  bool RunOne() { return random.Next() % 2 == 0 ? reads.RunOne() || commits.RunOne() : commits.RunOne() || reads.RunOne(); }
+  bool RunOne() {
+    return random.Next() % 2 == 0 ? reads.RunOne() || commits.RunOne() : commits.RunOne() || reads.RunOne();
+  }
 
   absl::StatusOr<std::optional<storage::Entry>> Get(const std::string& key) {
     std::optional<absl::StatusOr<std::optional<storage::Entry>>> answer;

@@ -1,10 +1,12 @@
-// The engine on real threads and real files, for the sanitizers and for what only happens when things happen at once.
+// The engine on real threads and real files, for the sanitizers and for what only happens when things happen
+// at once.
 
 #include <atomic>
 #include <future>
 #include <thread>
 
 #include "gtest/gtest.h"
+
 #include "storage/engine.h"
 #include "storage/posix_file_system.h"
 #include "storage/system_clock.h"
@@ -52,7 +54,8 @@ class ThreadsTest : public ::testing::Test {
   std::unique_ptr<Engine> engine;
 };
 
-// Each writer owns its keys, so it knows what it must read, hot and cold; all of them share one counter by compare-and-set.
+// Each writer owns its keys, so it knows what it must read, hot and cold; all of them share one counter by
+// compare-and-set.
 TEST_F(ThreadsTest, WritersAndReadersAgree) {
   constexpr int kThreads = 4;
   constexpr int kRounds = 6;

@@ -5,6 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
 #include "storage/system_clock.h"
 
 namespace thermocline::testing {

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "gtest/gtest.h"
+
 #include "storage/log/block.h"
 #include "storage/system_clock.h"
 
@@ -44,8 +45,12 @@ TEST(RecordTest, RoundTrips) {
   ExpectRoundTrip({.key = "k", .value = "v", .version = 7}, 5000, 1);
   ExpectRoundTrip({.key = "k", .value = "", .version = 1}, 5000, 1'000'000);
   ExpectRoundTrip({.key = "key", .version = 9, .displaced = 4999, .tombstone = true}, 5000, 9);
-  ExpectRoundTrip({.key = "key", .value = "value", .version = uint64_t{1} << 60, .expires_at_ms = 1'800'000'000'000,
-                   .displaced = 1, .unresolved = true},
+  ExpectRoundTrip({.key = "key",
+                   .value = "value",
+                   .version = uint64_t{1} << 60,
+                   .expires_at_ms = 1'800'000'000'000,
+                   .displaced = 1,
+                   .unresolved = true},
                   uint64_t{1} << 45, 3);
   const std::string long_key(300, 'k');
   const std::string long_value(3000, 'v');
@@ -55,10 +60,16 @@ TEST(RecordTest, RoundTrips) {
 // The format of files that users have: a change of any byte here needs a new kFormatVersion.
 TEST(RecordTest, GoldenBytes) {
   using std::string_literals::operator""s;
-  EXPECT_EQ(Encode({.key = "key", .value = "value", .version = 105}, 5000, 100), "\x00\x03\x05\x8a\x80\x00keyvalue"s);
+  EXPECT_EQ(Encode({.key = "key", .value = "value", .version = 105}, 5000, 100),
+            "\x00\x03\x05\x8a\x80\x00keyvalue"s);
   EXPECT_EQ(Encode({.key = "key", .version = 99, .displaced = 4700, .tombstone = true}, 5000, 100),
             "\x05\x03\x81\x80\x00\xac\x02key"s);
-  EXPECT_EQ(Encode({.key = "k", .value = "v", .version = 100, .expires_at_ms = 1, .displaced = 4999, .unresolved = true},
+  EXPECT_EQ(Encode({.key = "k",
+                    .value = "v",
+                    .version = 100,
+                    .expires_at_ms = 1,
+                    .displaced = 4999,
+                    .unresolved = true},
                    5000, 100),
             "\x0e\x01\x01\x80\x80\x00\x01\x01kv"s);
 }
@@ -77,8 +88,10 @@ TEST(RecordTest, RefusesWhatIsNoRecord) {
   EXPECT_FALSE(DecodeRecord("\x00\x00\x01\x80\x80\x00v"s, 5000, 0)) << "empty key";
   EXPECT_FALSE(DecodeRecord("\x04\x01\x01\x80\x80\x00\x00kv"s, 5000, 0)) << "displaces itself";
   EXPECT_FALSE(DecodeRecord("\x04\x01\x01\x80\x80\x00\x88\x27kv"s, 5000, 0)) << "displaces position 0";
-  EXPECT_FALSE(DecodeRecord("\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01kv"s, 5000, 0)) << "endless varint";
-  EXPECT_FALSE(DecodeRecord("\x00\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x01\x80\x80\x00kv"s, 5000, 0)) << "huge key";
+  EXPECT_FALSE(DecodeRecord("\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01kv"s, 5000, 0))
+      << "endless varint";
+  EXPECT_FALSE(DecodeRecord("\x00\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x01\x80\x80\x00kv"s, 5000, 0))
+      << "huge key";
 }
 
 TEST(RecordTest, RandomBytesAreNoCrash) {
@@ -106,7 +119,8 @@ TEST(BlockTest, GoldenHeaders) {
 TEST(BlockTest, FileNames) {
   EXPECT_EQ(storage::BlockFileName(1), "0000000000000001.block");
   EXPECT_EQ(storage::SequenceOfFileName("0000000000000042.block"), 42u);
-  for (const char* name : {"", "42.block", "0000000000000042.blockx", "000000000000004x.block", "0000000000000000.block"}) {
+  for (const char* name :
+       {"", "42.block", "0000000000000042.blockx", "000000000000004x.block", "0000000000000000.block"}) {
     EXPECT_EQ(storage::SequenceOfFileName(name), 0u) << name;
   }
 }

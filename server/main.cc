@@ -6,6 +6,7 @@
 #include <mutex>
 #include <signal.h>
 #include <string_view>
+#include <sys/resource.h>
 #include <thread>
 #include <unistd.h>
 
@@ -95,6 +96,14 @@ void LogStart(const Config& config, const Server& server) {
                static_cast<double>(stats.recovery_ms) / 1000);
 }
 
+// The store keeps the file of every block open, and the usual limit of 1024 is soon reached.
+void RaiseFileLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int Run(const Config& config) {
   StopSignals signals;
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(config);
@@ -116,6 +125,7 @@ int Run(const Config& config) {
 
 int Main(int argc, char** argv) {
   LimitHeapSlack();
+  RaiseFileLimit();
   absl::StatusOr<CommandLine> command = ParseCommandLine(argc, argv);
   if (!command.ok()) {
     fmt::print(stderr, "thermocline-server: {}\n", std::string(command.status().message()));

@@ -84,14 +84,14 @@ class BatchWrite {
       return End(step);
     }
     if (next_[step] == kNone || write->durability != storage::Durability::kSync) {
-      engine_.Apply(*write, [this, step](absl::StatusOr<storage::WriteResult> result) {
+      engine_.Apply(*write, [this, step](const absl::StatusOr<storage::WriteResult>& result) {
         Record(step, result);
         End(step);
       });
       return;
     }
     write->durability = storage::Durability::kMemory;
-    engine_.Apply(*write, [this, step](absl::StatusOr<storage::WriteResult> result) {
+    engine_.Apply(*write, [this, step](const absl::StatusOr<storage::WriteResult>& result) {
       if (result.ok() && result->applied) Defer(step);
       Record(step, result);
       End(step);

@@ -199,5 +199,16 @@ TEST(RoomsTest, SeesUntidyFiles) {
   EXPECT_THAT(Faults("dev", text + "line\n"), ElementsAre("dev: 601 lines"));
 }
 
+// What stands in the README compiles and runs (programs_test), for it is the example.
+TEST(ReadmeTest, QuotesTheExample) {
+  const fs::path root = THERMOCLINE_SOURCE_DIR;
+  const std::string readme = ReadFile(root / "README.md");
+  const std::string start = "absl::Status Run(";
+  const size_t quoted = readme.find(start);
+  ASSERT_NE(quoted, std::string::npos);
+  const std::string quote = readme.substr(quoted, readme.find("```", quoted) - quoted);
+  EXPECT_THAT(ReadFile(root / "client/example.cc"), HasSubstr(quote));
+}
+
 }  // namespace
 }  // namespace thermocline

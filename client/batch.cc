@@ -144,7 +144,7 @@ class Writer {
   void Send() {
     if (next_ == messages_.size()) return Finish();
     transport_.BatchWrite(std::move(messages_[next_].request), deadline_,
-                          [this](absl::StatusOr<v1::BatchWriteResponse> response) {
+                          [this](const absl::StatusOr<v1::BatchWriteResponse>& response) {
                             const bool ok = Accept(messages_[next_].indexes, response);
                             ++next_;
                             ok ? Send() : Finish();

@@ -289,7 +289,8 @@ std::variant<Invocation, Ending> ParseCommandLine(const std::vector<std::string>
     if (app.exit(error, out, err) == 0) return Ending{kOk, out.str()};
     return Ending{kUsage, fmt::format("thermocline: {}\nSee thermocline help.\n", error.what())};
   }
-  if (app.get_subcommands().empty()) return Ending{kUsage, "thermocline: a command is missing; see thermocline help\n"};
+  if (app.get_subcommands().empty())
+    return Ending{kUsage, "thermocline: a command is missing; see thermocline help\n"};
   if (app.got_subcommand("help")) return Help(words.help_topic);
   words.invocation.command = Choose(app, words);
   return std::move(words.invocation);

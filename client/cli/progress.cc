@@ -31,7 +31,7 @@ std::string Remaining(const ProgressState& state) {
 }  // namespace
 
 std::string ProgressLine(const ProgressState& state) {
-  const std::string done =
+  std::string done =
       fmt::format("{} records  {}/s  {}", FormatCount(state.records), Rate(state), FormatBytes(state.bytes));
   if (!state.total_bytes.has_value()) return done;
   // A file may grow while it is read.

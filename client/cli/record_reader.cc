@@ -15,7 +15,7 @@
 namespace thermocline::cli {
 namespace {
 
-absl::Status Invalid(std::string message) { return absl::InvalidArgumentError(message); }
+absl::Status Invalid(const std::string& message) { return absl::InvalidArgumentError(message); }
 
 std::unique_ptr<Splitter> SplitterFor(ByteSource& source, Format format) {
   switch (format) {
@@ -38,7 +38,7 @@ class ParsingReader : public RecordReader {
     RawRecord raw;
     if (!splitter_->Next(raw)) return std::nullopt;
     ++number_;
-    if (!raw.problem.empty()) return Item{raw.line, Invalid(std::move(raw.problem))};
+    if (!raw.problem.empty()) return Item{raw.line, Invalid(raw.problem)};
     absl::StatusOr<Record> record = Parse(raw.text, number_);
     if (record.ok()) {
       record->line = raw.line;

@@ -171,6 +171,7 @@ absl::Status Reader::ReadChunks(Block& block, std::string_view bytes) {
     if (chunk == nullptr) break;
     block.base_version = chunk->base_version;
     block.chunks.Add(offset);
+    log_.on_disk = std::max(log_.on_disk, chunk->horizon);
     if (absl::Status status = VisitRecords(block, bytes.substr(offset, chunk->bytes), offset); !status.ok())
       return status;
     last = chunk->last();
@@ -226,7 +227,10 @@ absl::Status Reader::CheckCleanEnd(const CleanEnd& clean_end) {
                 "the log was closed in order, and is shorter now");
   }
   // No crash: no version was given out beyond what the marker says, whatever the headers reserved.
-  if (end == clean_end.position) log_.next_version = clean_end.next_version;
+  if (end == clean_end.position) {
+    log_.next_version = clean_end.next_version;
+    log_.on_disk = end;
+  }
   return absl::OkStatus();
 }
 
@@ -239,6 +243,25 @@ absl::StatusOr<RecoveredLog> Reader::Read(std::optional<CleanEnd> clean_end) {
     if (absl::Status status = CheckCleanEnd(*clean_end); !status.ok()) return status;
   }
   return std::move(log_);
+}
+
+// Cuts the block's file behind what counts and ends it with an empty last chunk.
+absl::Status Seal(Block& block, File& file, uint64_t store_id) {
+  ChunkHeader last = {.checksum = 0,
+                      .position = block.position_of(block.used),
+                      .horizon = block.position_of(block.used),
+                      .base_version = block.base_version,
+                      .bytes = sizeof(ChunkHeader),
+                      .records_last = 1};
+  const std::string_view raw(reinterpret_cast<const char*>(&last), sizeof(last));
+  last.checksum = ChecksumOf(raw, store_id);
+  if (absl::Status status = file.Truncate(block.used); !status.ok()) return status;
+  if (absl::Status status = file.WriteAt(block.used, raw); !status.ok()) return status;
+  std::memcpy(block.memory->data() + block.used, &last, sizeof(last));
+  block.used += sizeof(last);
+  block.flushed = block.used;
+  block.file_bytes = block.used;
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -269,28 +292,23 @@ absl::Status FinishRecovery(const std::string& directory, uint64_t store_id, Rec
     if (absl::Status status = files.Remove(*path); !status.ok()) return status;
     if (absl::Status status = files.SyncDirectory(directory); !status.ok()) return status;
   }
-  if (!log.seal_last) return absl::OkStatus();
+  if (log.blocks.empty()) return absl::OkStatus();
 
+  // What a killed process had written may not be on the disk, and if its sync had failed, another sync alone
+  // would not bring it there. It was read, so it counts: it is written again, before a later chunk says so.
   Block& block = *log.blocks.back();
-  ChunkHeader last = {.position = block.position_of(block.used),
-                      .horizon = block.position_of(block.used),
-                      .base_version = block.base_version,
-                      .bytes = sizeof(ChunkHeader),
-                      .records_last = 1};
-  const std::string_view raw(reinterpret_cast<const char*>(&last), sizeof(last));
-  last.checksum = ChecksumOf(raw, store_id);
   auto file = files.Open(block.path, FileSystem::Mode::kReadWrite);
   if (!file.ok()) return file.status();
-  absl::Status status = (*file)->Truncate(block.used);
-  if (status.ok()) status = (*file)->WriteAt(block.used, raw);
-  // Also syncs what a killed process had written and nobody had synced: it counts from now on.
-  if (status.ok()) status = (*file)->Sync();
-  if (!status.ok()) return status;
-  if (block.memory != nullptr) std::memcpy(block.memory->data() + block.used, &last, sizeof(last));
-  block.used += sizeof(last);
-  block.flushed = block.used;
-  block.file_bytes = block.used;
-  return absl::OkStatus();
+  const Position start = block.position_of(0);
+  const auto from = static_cast<uint32_t>(std::max(log.on_disk, start + kFirstChunkOffset) - start);
+  if (from < block.used) {
+    const std::string_view doubtful(block.memory->data() + from, block.used - from);
+    if (absl::Status status = (*file)->WriteAt(from, doubtful); !status.ok()) return status;
+  }
+  if (log.seal_last) {
+    if (absl::Status status = Seal(block, **file, store_id); !status.ok()) return status;
+  }
+  return (*file)->Sync();
 }
 
 }  // namespace thermocline::storage

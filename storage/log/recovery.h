@@ -25,13 +25,14 @@ struct CleanEnd {
 
 // What is in the directory of the log, and what has to be done to it before it can be written again.
 struct RecoveredLog {
-  // In the order of the log; the newest are resident if memory allows.
+  // In the order of the log; the newest are resident as far as memory allows, the last one always.
   std::vector<std::unique_ptr<Block>> blocks;
   uint64_t next_sequence = 1;
   uint64_t next_version = 1;
   uint64_t records = 0;
   uint64_t truncated_bytes = 0;  // of chunks that were torn, or stood behind a torn one
 
+  Position on_disk = 0;              // everything before it certainly is
   bool seal_last = false;            // the last block was still open
   std::vector<std::string> garbage;  // files of blocks in which nothing is valid, oldest first
 };

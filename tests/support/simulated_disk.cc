@@ -275,13 +275,22 @@ absl::StatusOr<std::unique_ptr<FileLock>> SimulatedDisk::Lock(const std::string&
   return std::make_unique<HeldLock>(*this, epoch_, name);
 }
 
-void SimulatedDisk::Crash() {
-  MutexLock lock(mutex_);
+void SimulatedDisk::CutOff() {
   ++epoch_;
   power_off_ = false;
   changes_left_.reset();
   locked_.clear();
   faults_.clear();
+}
+
+void SimulatedDisk::Kill() {
+  MutexLock lock(mutex_);
+  CutOff();
+}
+
+void SimulatedDisk::Crash() {
+  MutexLock lock(mutex_);
+  CutOff();
   for (const auto& [directory, changes] : unsynced_names_)
     MakeNamesSafe(directory, Below(changes.size() + 1));
   unsynced_names_.clear();

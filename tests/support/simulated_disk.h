@@ -56,6 +56,10 @@ class SimulatedDisk : public storage::FileSystem {
   // capacity stays.
   void Crash();
 
+  // The process is killed, the machine stays up: everything is as visible as it was, and as unsafe. Files and
+  // locks are dead as after Crash().
+  void Kill();
+
   // The next `changes` calls that change the disk or make changes safe are served; then the power is off, and
   // every call fails with UNAVAILABLE until Crash() restores it.
   void PowerOffAfter(uint64_t changes);
@@ -100,6 +104,7 @@ class SimulatedDisk : public storage::FileSystem {
   class HeldLock;
   using Names = std::map<std::string, std::shared_ptr<Node>>;
 
+  void CutOff() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Serve(uint64_t epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status ServeChange(uint64_t epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool HitsFault(Operation operation) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

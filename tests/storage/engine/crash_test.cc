@@ -1,5 +1,5 @@
-// Power cuts at random moments on the simulated disk. After each, the store must be what it was after some
-// prefix of the writes, and that prefix holds everything that was acknowledged as durable.
+// Power cuts and kills at random moments on the simulated disk. After each, the store must be what it was
+// after some prefix of the writes, and that prefix holds everything that was acknowledged as durable.
 
 #include <cstdlib>
 #include <map>
@@ -21,7 +21,7 @@ class CrashRun {
     ASSERT_EQ(store_.Open(), absl::OkStatus());
     for (int i = 0; i < crashes && !::testing::Test::HasFatalFailure(); ++i) {
       WriteUntilTheLightsGoOut();
-      store_.Crash();
+      Below(3) == 0 ? store_.Kill() : store_.Crash();
       Reopen();
       Check();
     }
@@ -85,7 +85,7 @@ class CrashRun {
       if (status.ok()) return;
       ASSERT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
       ASSERT_LT(tries, 10);
-      store_.disk.Crash();
+      Below(2) == 0 ? store_.disk.Kill() : store_.disk.Crash();
       store_.reads.Drop();
       store_.commits.Drop();
     }

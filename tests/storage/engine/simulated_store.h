@@ -48,9 +48,12 @@ class SimulatedStore {
   // The power goes off: what was under way is answered with an error or not at all. Open() again afterwards.
   void Crash() {
     disk.Crash();
-    RunUntilIdle();
-    engine.reset();
-    Drop();
+    Bury();
+  }
+  // The process is killed: as Crash(), but what it wrote is still there to be read, synced or not.
+  void Kill() {
+    disk.Kill();
+    Bury();
   }
 
   void RunUntilIdle() {
@@ -108,6 +111,11 @@ class SimulatedStore {
       if (!RunOne()) commits.Advance(std::chrono::milliseconds(50));
     }
     return *std::move(answer);
+  }
+  void Bury() {
+    RunUntilIdle();
+    engine.reset();
+    Drop();
   }
   void Drop() {
     reads.Drop();

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <optional>
 #include <thread>
 #include <utility>

@@ -30,7 +30,6 @@ absl::Status ToStatus(const grpc::Status& status);
 class Backoff {
  public:
   std::chrono::milliseconds Next();
-  void Reset() { bound_ = kFirst; }
 
  private:
   static constexpr std::chrono::milliseconds kFirst{20};

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <unordered_set>
@@ -17,7 +18,6 @@
 namespace thermocline::cli {
 namespace {
 
-using Batch = std::shared_ptr<const std::vector<Record>>;
 using KeySet = std::unordered_set<std::string>;
 
 std::chrono::milliseconds Since(std::chrono::steady_clock::time_point begin) {

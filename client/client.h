@@ -82,8 +82,8 @@ struct GetOptions {
 
 struct SetOptions {
   Condition condition;
-  std::optional<std::chrono::milliseconds>
-      ttl;  // at least 1 ms; nullopt: never, and removes an earlier expiry
+  // At least 1 ms. nullopt: never expires, and an earlier expiry is removed.
+  std::optional<std::chrono::milliseconds> ttl;
   Durability durability = Durability::kSync;
   std::optional<std::chrono::milliseconds> timeout;
 };
@@ -134,8 +134,8 @@ class Scanner {
   // prefix or cursor.
   const absl::Status& status() const;
 
-  // Where a later scan goes on: behind all entries that Next() has stepped over. Entries come in pages and
-  // only those have cursors, so up to a page (1 MiB) of entries that were already seen may come again.
+  // Where a later scan goes on without missing anything. Entries come in pages and only those have cursors, so
+  // up to a page (1 MiB) of entries that were already seen may come again.
   const std::string& cursor() const;
 
  private:

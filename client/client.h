@@ -134,8 +134,8 @@ class Scanner {
   // prefix or cursor.
   const absl::Status& status() const;
 
-  // Where a later scan goes on without missing anything. Entries come in pages and only those have cursors, so
-  // up to a page (1 MiB) of entries that were already seen may come again.
+  // Where a later scan goes on without missing anything. Entries come in pages and only those have cursors,
+  // so up to a page (1 MiB) of entries that were already seen may come again.
   const std::string& cursor() const;
 
  private:

@@ -24,7 +24,7 @@ struct World {
   Clock& clock;
   Random& random;
   Executor& reads;    // reads that wait for the disk; several threads pay
-  Executor& commits;  // writing, syncing and evicting blocks; one thread is right
+  Executor& commits;  // writing, syncing and evicting blocks; must never run two tasks at once
 };
 
 // What the engine holds and has done; counters since Open.
@@ -92,7 +92,8 @@ class Engine {
   ~Engine();
 
   // Stops taking operations (UNAVAILABLE), completes those under way, syncs, and marks the store as cleanly
-  // closed. Blocks. Returns the first failure of the sync. Must not be called from a completion.
+  // closed. Blocks. Returns the first failure of the sync. Not from a completion, and not twice
+  // at once.
   absl::Status Close();
 
   // The live value of `key`, or nullopt.

@@ -18,7 +18,8 @@ namespace thermocline::storage {
 // Errors: every failure names the path and what the system said.
 //   RESOURCE_EXHAUSTED  the disk is full
 //   OUT_OF_RANGE        a read beyond the end of the file
-//   UNAVAILABLE         the device failed (EIO), or anything else; what a failed write or sync left is unknown
+//   UNAVAILABLE         the device failed (EIO), or anything else; what a failed write or sync left is
+//   unknown
 class File {
  public:
   virtual ~File() = default;

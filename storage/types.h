@@ -29,6 +29,7 @@ struct Condition {
 
 // The bytes of a value: its own copy, or a reference into a block that stays in memory as long as this lives.
 // Keep it only as long as needed: a referenced block cannot leave memory.
+// Must not outlive its engine.
 class Value {
  public:
   Value() = default;

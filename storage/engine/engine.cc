@@ -31,6 +31,9 @@ absl::Status Engine::Impl::ChooseBlockBytes(uint32_t& block_bytes) const {
     return absl::InvalidArgumentError(fmt::format("the memory limit is {} bytes; it must be at least {}",
                                                   options_.memory_bytes, kMinMemoryBytes));
   }
+  if (options_.hash_bits < 1 || options_.hash_bits > 64) {
+    return absl::InvalidArgumentError(fmt::format("hash_bits is {}; it must be 1 .. 64", options_.hash_bits));
+  }
   block_bytes = options_.block_bytes;
   if (block_bytes == 0) {
     block_bytes = static_cast<uint32_t>(std::clamp<uint64_t>(
@@ -117,6 +120,12 @@ absl::Status Engine::Impl::Replay(Position position, const Record& record) {
   }
   target.same_key = !record.unresolved;
   target.ambiguous = record.unresolved && slots.size() > 1;
+  if (record.displaced != 0 && !target.slot) {
+    // With other tags than when it was written, what it displaced has a slot elsewhere, perhaps of the same
+    // key.
+    target.ambiguous = true;
+    blind_writes_.fetch_add(1, std::memory_order_relaxed);
+  }
   const Slot slot = {.position = position, .unresolved = record.unresolved, .tombstone = record.tombstone};
   if (target.slot) {
     latch.Replace(target.slot->position, slot);

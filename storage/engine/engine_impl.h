@@ -56,7 +56,7 @@ class Engine::Impl {
     std::optional<Slot> slot;             // absent: a new one
     std::optional<DecodedRecord> record;  // of slot, if it is of the same key and in memory
     bool same_key = false;                // slot's record is of the same key
-    bool hidden = false;                  // without a slot: the key may still be behind another one
+    bool hidden = false;                  // a newer record of the key may be where nobody has looked
     bool ambiguous = false;               // the key may have a second slot
   };
 
@@ -80,7 +80,7 @@ class Engine::Impl {
   absl::Status CheckWrite(const Write& write) const;
   WriteStep TryWrite(uint64_t hash, const Write& write, Lookup& lookup, WriteResult& result);
   bool Holds(const Condition& condition, Lookup::Step step, const Lookup& lookup, WriteResult& result) const;
-  Target Choose(std::string_view key, const Slots& slots, Position known) const;
+  Target Choose(std::string_view key, const Slots& slots, std::optional<Position> known) const;
   WriteStep Put(HashIndex::Latch& latch, const Write& write, const Target& target, WriteResult& result);
   void CountSlots(const Target& target, const Slot& slot);
   void GoOn(std::unique_ptr<PendingWrite> pending, WriteStep step);

@@ -135,8 +135,9 @@ absl::Status WriteCleanEnd(const std::string& directory, uint64_t store_id, cons
 
 absl::Status RemoveCleanEnd(const std::string& directory, FileSystem& files) {
   absl::Status status = files.Remove(directory + "/" + kCleanFile);
-  if (absl::IsNotFound(status)) return absl::OkStatus();
-  return status.ok() ? files.SyncDirectory(directory) : status;
+  if (!status.ok() && !absl::IsNotFound(status)) return status;
+  // Also if it is gone: a process that was killed may have removed it, or renamed STORE, without this.
+  return files.SyncDirectory(directory);
 }
 
 }  // namespace thermocline::storage

@@ -8,6 +8,13 @@ namespace thermocline::storage {
 
 absl::Status Engine::Impl::CheckWrite(const Write& write) const {
   if (absl::Status status = CheckKey(write.key); !status.ok()) return status;
+  const uint32_t largest = MaxRecordBytes(identity_.block_bytes);
+  if (MaxEncodedBytes(write.key.size(), 0) > largest) {
+    return absl::InvalidArgumentError(fmt::format(
+        "the key has {} bytes; with the block size of {} bytes that this store was created with, a key has "
+        "at most {}",
+        write.key.size(), identity_.block_bytes, largest - MaxEncodedBytes(0, 0)));
+  }
   if (!write.value) return absl::OkStatus();
   if (write.value->size() > kMaxValueBytes) {
     return absl::InvalidArgumentError(
@@ -91,7 +98,7 @@ Engine::Impl::WriteStep Engine::Impl::TryWrite(uint64_t hash, const Write& write
   HashIndex::Latch latch(*index_, hash);
   const Slots slots = latch.Find();
   const bool conditional = write.condition.kind != Condition::Kind::kNone;
-  Position known = 0;  // of the key's newest record, where a condition had it looked up
+  std::optional<Position> known;
   if (conditional) {
     const Lookup::Step step = lookup.Walk(*log_, write.key, slots);
     if (step == Lookup::Step::kRead) return WriteStep::kRead;
@@ -99,7 +106,7 @@ Engine::Impl::WriteStep Engine::Impl::TryWrite(uint64_t hash, const Write& write
       Count(count_.conditions_failed);
       return WriteStep::kDone;
     }
-    if (step == Lookup::Step::kFound) known = lookup.position();
+    known = step == Lookup::Step::kFound ? lookup.position() : 0;
   }
   return Put(latch, write, Choose(write.key, slots, known), result);
 }
@@ -115,24 +122,34 @@ bool Engine::Impl::Holds(const Condition& condition, Lookup::Step step, const Lo
   return holds;
 }
 
+// `known` is where a lookup has found the key's newest record, 0 if it found none; absent if nobody looked.
+//
 // The slot of the same key, if that is known without reading the disk. Else the newest candidate that nobody
 // can compare: it is displaced blindly, and stays reachable behind the new record. Else a new slot.
-Engine::Impl::Target Engine::Impl::Choose(std::string_view key, const Slots& slots, Position known) const {
+Engine::Impl::Target Engine::Impl::Choose(std::string_view key, const Slots& slots,
+                                          std::optional<Position> known) const {
   Target target;
+  if (known == 0) return target;
+  std::optional<Slot> blind;
   int cold = 0;
   for (const Slot& slot : slots) {
     const auto record = log_->Resident(slot.position);
-    if (slot.position == known || (record && record->record.key == key)) {
-      return {.slot = slot, .record = record, .same_key = true};
-    }
-    if (record) {
+    if (slot.position == known) return {.slot = slot, .record = record, .same_key = true};
+    if (!record) {
+      ++cold;
+      if (!blind || slot.position > blind->position) blind = slot;
+    } else if (record->record.key != key) {
       target.hidden |= slot.unresolved;
-      continue;
+    } else if (!target.slot || slot.position > target.slot->position) {
+      target.slot = slot;
+      target.record = record;
+      target.same_key = true;
     }
-    ++cold;
-    if (!target.slot || slot.position > target.slot->position) target.slot = slot;
   }
-  target.ambiguous = cold > 1;
+  target.hidden |= cold > 0;
+  if (blind && (!target.slot || blind->position > target.slot->position)) {
+    return {.slot = blind, .hidden = true, .ambiguous = cold > 1 || target.same_key};
+  }
   return target;
 }
 
@@ -145,7 +162,7 @@ Engine::Impl::WriteStep Engine::Impl::Put(HashIndex::Latch& latch, const Write& 
                    .tombstone = !write.value,
                    .unresolved = target.slot && (!target.same_key || target.slot->unresolved)};
   // Nothing to delete.
-  const bool absent = target.slot ? target.same_key && target.slot->tombstone : !target.hidden;
+  const bool absent = !target.hidden && (!target.slot || (target.same_key && target.slot->tombstone));
   if (record.tombstone && absent) {
     const auto version = log_->NextVersion();
     if (!version) return WriteStep::kRoom;
@@ -162,8 +179,9 @@ Engine::Impl::WriteStep Engine::Impl::Put(HashIndex::Latch& latch, const Write& 
       return WriteStep::kDone;
     }
   }
-  if (!latch.Reserve(log_->bound())) return WriteStep::kRoom;
-  const auto appended = log_->Append(record);
+  const Position bound = log_->bound();
+  if (!latch.Reserve(bound)) return WriteStep::kRoom;
+  const auto appended = log_->Append(record, bound);
   if (!appended) return WriteStep::kRoom;
   const Slot slot = {
       .position = appended->position, .unresolved = record.unresolved, .tombstone = record.tombstone};

@@ -46,6 +46,7 @@ absl::StatusOr<std::unique_ptr<BlockLog>> BlockLog::Open(const Config& config, c
     if (block->memory != nullptr) log->resident_.push_back(block.get());
   }
   log->resident_blocks_ = log->resident_.size();
+  if (absl::Status status = FreeGarbage(recovered, world.files); !status.ok()) return status;
   if (absl::Status status = log->PrepareNextBlock(); !status.ok()) return status;
   if (absl::Status status = FinishRecovery(config.directory, config.store_id, recovered, world.files);
       !status.ok()) {
@@ -67,11 +68,12 @@ absl::StatusOr<std::unique_ptr<BlockLog>> BlockLog::Open(const Config& config, c
   return log;
 }
 
-std::optional<BlockLog::Appended> BlockLog::Append(Record record) {
+std::optional<BlockLog::Appended> BlockLog::Append(Record record, Position below) {
   Filling filling;
   {
     MutexLock lock(mutex_);
     if (!accepts_writes() || !MakeRoom(record)) return std::nullopt;
+    if (open_->position_of(open_->bytes) > below) return std::nullopt;
     record.version = next_version_++;
     if (chunk_start_ == 0) OpenChunk();
     filling = StartFilling(tail());
@@ -184,7 +186,6 @@ void BlockLog::Activate() {
   dirty_.push_back(open_);
   cursor_ = kFirstChunkOffset;
   chunk_start_ = 0;
-  bound_.store((open_->sequence + open_->sequence / 2 + 64) * open_->bytes, std::memory_order_relaxed);
   resident_blocks_.fetch_add(1, std::memory_order_relaxed);
 }
 

@@ -69,9 +69,9 @@ class BlockLog {
   // Runs no more tasks; Close() first.
   ~BlockLog();
 
-  // Appends a record with the next version. Under a latch. nullopt: there is no room now, or writes are
-  // refused: call WhenRoom.
-  std::optional<Appended> Append(Record record);
+  // Appends a record with the next version, somewhere before `below`. Under a latch. nullopt: there is no
+  // room now, or writes are refused: call WhenRoom.
+  std::optional<Appended> Append(Record record, Position below);
   // Overwrites the record at `position` if it still stands in the open chunk and the new one takes exactly as
   // many bytes. Under a latch. Returns the new version, or nullopt: append instead.
   std::optional<uint64_t> UpdateInPlace(Position position, uint32_t old_bytes, Record record);
@@ -81,7 +81,8 @@ class BlockLog {
   using Done = absl::AnyInvocable<void(absl::Status)>;
   // Calls `done` when everything appended so far is on the disk, perhaps at once. UNKNOWN if the sync failed.
   void WhenDurable(Done done);
-  // Calls `done`, later, with OK when the committer has made room, or with the reason why there is none.
+  // Calls `done` with OK when the committer has made room, later, or with the reason why there is none,
+  // perhaps at once.
   void WhenRoom(Done done);
   // OK, or why writes are refused.
   absl::Status write_status() const;
@@ -142,6 +143,7 @@ class BlockLog {
   Filling StartFilling(Position position) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Fill(const Filling& filling, const Record& record);
   void OpenChunk() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ScheduleRetry() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ScheduleTick() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CloseChunk(uint32_t padded_end, bool last) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool SwitchBlock() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -157,7 +159,7 @@ class BlockLog {
   absl::Status Commit();
   std::vector<Dirty> TakeDirty(Position& target);
   absl::Status WriteChunks(Block& block, uint32_t end);
-  absl::Status FinishSealed(Block& block);
+  void FinishSealed(Block& block);
   void Advance(Position target);
   void Fail(const absl::Status& status);
   absl::Status PrepareNextBlock();
@@ -187,6 +189,7 @@ class BlockLog {
   absl::Status no_room_ ABSL_GUARDED_BY(mutex_);  // why the next block could not be made; tried again
   bool commit_scheduled_ ABSL_GUARDED_BY(mutex_) = false;
   bool tick_scheduled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool retry_scheduled_ ABSL_GUARDED_BY(mutex_) = false;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   int epoch_ ABSL_GUARDED_BY(mutex_) = 0;
 

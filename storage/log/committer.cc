@@ -47,6 +47,20 @@ void BlockLog::ScheduleTick() {
   });
 }
 
+void BlockLog::ScheduleRetry() {
+  if (retry_scheduled_ || closed_) return;
+  retry_scheduled_ = true;
+  world_.commits.RunAfter(kRetryPause, [this, gate = gate_] {
+    if (!gate->Enter()) return;
+    {
+      MutexLock lock(mutex_);
+      retry_scheduled_ = false;
+    }
+    RunCommitter();
+    gate->Leave();
+  });
+}
+
 void BlockLog::RunCommitter() {
   std::vector<Done> parked;
   absl::Status status;
@@ -78,9 +92,7 @@ absl::Status BlockLog::Commit() {
       syncs_.fetch_add(1, std::memory_order_relaxed);
       part.block->flushed = part.end;
     }
-    if (part.sealed) {
-      if (absl::Status status = FinishSealed(*part.block); !status.ok()) return status;
-    }
+    if (part.sealed) FinishSealed(*part.block);
   }
   Advance(target);
   return absl::OkStatus();
@@ -123,10 +135,7 @@ absl::Status BlockLog::WriteChunks(Block& block, uint32_t end) {
   return block.writer->WriteAt(block.flushed, {data + block.flushed, end - block.flushed});
 }
 
-absl::Status BlockLog::FinishSealed(Block& block) {
-  auto reader = world_.files.Open(block.path, FileSystem::Mode::kReadDirect);
-  if (!reader.ok()) return reader.status();
-  block.reader = *std::move(reader);
+void BlockLog::FinishSealed(Block& block) {
   // What was preallocated and not used goes back. If it does not, the file is only longer than it need be.
   if (block.writer->Truncate(block.used).ok()) {
     disk_bytes_.fetch_sub(block.file_bytes - block.used, std::memory_order_relaxed);
@@ -134,7 +143,6 @@ absl::Status BlockLog::FinishSealed(Block& block) {
   }
   block.writer.reset();
   resident_.push_back(&block);
-  return absl::OkStatus();
 }
 
 void BlockLog::Advance(Position target) {
@@ -179,14 +187,12 @@ absl::Status BlockLog::PrepareNextBlock() {
   MutexLock lock(mutex_);
   if (block.ok()) {
     next_ = *std::move(block);
+    bound_.store((next_->sequence + next_->sequence / 2 + 64) * config_.block_bytes,
+                 std::memory_order_relaxed);
     no_room_ = absl::OkStatus();
   } else {
     no_room_ = block.status();
-    world_.commits.RunAfter(kRetryPause, [this, gate = gate_] {
-      if (!gate->Enter()) return;
-      RunCommitter();
-      gate->Leave();
-    });
+    ScheduleRetry();
   }
   return no_room_;
 }
@@ -215,16 +221,21 @@ absl::StatusOr<std::unique_ptr<Block>> BlockLog::CreateBlock() {
   }
   auto file = world_.files.Open(block->path, FileSystem::Mode::kCreate);
   if (!file.ok()) return file.status();
-  ++next_sequence_;
   absl::Status status = (*file)->Allocate(config_.block_bytes);
   if (status.ok()) status = (*file)->WriteAt(0, EncodeBlockHeader(*block, last_sequence_, config_.store_id));
   if (status.ok()) status = (*file)->Sync();
   if (status.ok()) status = world_.files.SyncDirectory(config_.directory);
+  if (status.ok()) {
+    auto reader = world_.files.Open(block->path, FileSystem::Mode::kReadDirect);
+    status = reader.status();
+    if (reader.ok()) block->reader = *std::move(reader);
+  }
   if (!status.ok()) {
     // Nothing refers to it yet; if it stays, recovery finds an empty block and removes it.
-    (void)world_.files.Remove(block->path);
+    if (!world_.files.Remove(block->path).ok()) ++next_sequence_;
     return status;
   }
+  ++next_sequence_;
   last_sequence_ = sequence;
   block->writer = *std::move(file);
   block->flushed = kFirstChunkOffset;

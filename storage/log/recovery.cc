@@ -53,6 +53,7 @@ class Reader {
 
   RecoveredLog log_;
   std::deque<Block*> resident_;
+  std::vector<uint64_t> unfinished_;  // blocks without a valid header
   std::optional<Position> end_;  // where the chunks that count end; absent: every block so far was sealed
 };
 
@@ -74,7 +75,8 @@ absl::StatusOr<std::string_view> Reader::Load(Block& block) {
     resident_.pop_front();
   }
   block.memory = BlockMemory::Allocate(budget_, block_bytes_);
-  if (block.memory == nullptr) {
+  block.table_memory = budget_.Take(MemoryBudget::Share::kChunkTables, ChunkTable::bytes_of(block_bytes_));
+  if (block.memory == nullptr || !block.table_memory) {
     return absl::ResourceExhaustedError(fmt::format(
         "the memory limit of {} bytes is too small for this store: its index alone takes {}. Raise --memory",
         budget_.limit(), budget_.used(MemoryBudget::Share::kIndex)));
@@ -132,6 +134,9 @@ absl::Status Reader::CheckPrevious(const Block& block, uint64_t previous, bool h
         fmt::format("{} is missing: {} follows it. Nothing was changed. Restore it from a copy",
                     PathOf(previous), block.path));
   }
+  if (std::find(unfinished_.begin(), unfinished_.end(), previous) != unfinished_.end()) {
+    return Lost(PathOf(previous), 0, "its header is gone, and the next block was made after it");
+  }
   // A block is on the disk before the next one is written.
   const auto& garbage = log_.garbage;
   if (has_chunks && std::find(garbage.begin(), garbage.end(), PathOf(previous)) != garbage.end()) {
@@ -160,6 +165,7 @@ absl::Status Reader::ReadBlock(uint64_t sequence) {
     return absl::OkStatus();
   }
   log_.garbage.push_back(block->path);
+  if (*header == Header::kUnfinished) unfinished_.push_back(sequence);
   return LookBehind(*block, *bytes, kFirstChunkOffset, end_.value_or(start));
 }
 
@@ -285,6 +291,16 @@ absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t stor
   return Reader(directory, std::move(sequences), store_id, block_bytes, files, budget, visit).Read(clean_end);
 }
 
+absl::Status FreeGarbage(const RecoveredLog& log, FileSystem& files) {
+  for (const std::string& path : log.garbage) {
+    auto file = files.Open(path, FileSystem::Mode::kReadWrite);
+    if (!file.ok()) return file.status();
+    // The header stays: it keeps versions and the sequence number from being used again.
+    if (absl::Status status = (*file)->Truncate(kFirstChunkOffset); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 absl::Status FinishRecovery(const std::string& directory, uint64_t store_id, RecoveredLog& log,
                             FileSystem& files) {
   // The newest first: what is left after a crash must not look as if a block in the middle were missing.
@@ -305,9 +321,9 @@ absl::Status FinishRecovery(const std::string& directory, uint64_t store_id, Rec
     const std::string_view doubtful(block.memory->data() + from, block.used - from);
     if (absl::Status status = (*file)->WriteAt(from, doubtful); !status.ok()) return status;
   }
-  if (log.seal_last) {
-    if (absl::Status status = Seal(block, **file, store_id); !status.ok()) return status;
-  }
+  if (absl::Status status = (*file)->Sync(); !status.ok() || !log.seal_last) return status;
+  // Only now, for the last chunk says that all before it is on the disk.
+  if (absl::Status status = Seal(block, **file, store_id); !status.ok()) return status;
   return (*file)->Sync();
 }
 

@@ -50,6 +50,9 @@ absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t stor
                                      MemoryBudget& budget,
                                      absl::FunctionRef<absl::Status(Position, const Record&)> visit);
 
+// Gives back the space of the garbage, and changes nothing else: a new block needs it where the disk is full.
+absl::Status FreeGarbage(const RecoveredLog& log, FileSystem& files);
+
 // Removes the garbage and seals the last block, durably. To be done once a new block stands that keeps their
 // versions and sequence numbers from being used again; a crash in between leaves a log that reads the same.
 absl::Status FinishRecovery(const std::string& directory, uint64_t store_id, RecoveredLog& log,

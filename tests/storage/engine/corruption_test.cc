@@ -156,6 +156,18 @@ TEST_F(CorruptionTest, TheLastBlockMissingAfterACrashIsFound) {
   EXPECT_THAT(store.Open().ToString(), HasSubstr(newest + " is missing"));
 }
 
+TEST_F(CorruptionTest, AnEmptiedBlockIsFoundAfterACrash) {
+  store.RunUntilIdle();
+  store.Crash();
+  const auto files = Files();
+  ASSERT_GE(files.size(), 3u);
+  const std::string newest = std::prev(files.end(), 2)->first;  // the very last was made ready and is empty
+  for (const std::string& bytes : {std::string(), std::string(64 << 10, '\0')}) {
+    store.disk.SetContents(newest, bytes);
+    EXPECT_THAT(store.Open().ToString(), HasSubstr(newest + " is damaged at offset 0"));
+  }
+}
+
 TEST_F(CorruptionTest, FilesOfOthersAreRefused) {
   CloseInOrder();
   store.disk.SetContents("data/log/notes.txt", "hello");

@@ -261,6 +261,57 @@ TEST_F(EngineTest, AFullDiskRefusesWritesUntilThereIsSpace) {
   EXPECT_EQ(store.Read("after"), "1");
 }
 
+// However long it was full: what is tried again leaves nothing behind.
+TEST_F(EngineTest, ADiskThatWasFullForLongIsAsGoodAsNew) {
+  store.RunUntilIdle();
+  store.disk.SetCapacity(store.disk.used_bytes() + (100 << 10));
+  const std::string value(10'000, 'v');
+  for (int i = 0; i < 500; ++i) {
+    store.Set("k" + std::to_string(i % 20), value).IgnoreError();
+    store.commits.Advance(std::chrono::milliseconds(100));
+    store.RunUntilIdle();
+    ASSERT_LE(store.commits.pending(), 3u);
+  }
+  ASSERT_FALSE(store.engine->Stats().write_status.ok());
+  store.disk.SetCapacity(UINT64_MAX);
+  store.commits.Advance(std::chrono::seconds(1));
+  store.RunUntilIdle();
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(store.Set("k" + std::to_string(i), value).ok());
+    EXPECT_EQ(store.Read("k" + std::to_string(i)), value);
+  }
+  EXPECT_LT(store.engine->Stats().blocks, 10u);
+}
+
+TEST_F(EngineTest, OpensOnAFullDisk) {
+  ASSERT_TRUE(store.Set("a", "1").ok());
+  store.RunUntilIdle();
+  store.disk.SetCapacity(store.disk.used_bytes());
+  Reopen();
+  EXPECT_EQ(store.Read("a"), "1");
+  store.RunUntilIdle();
+  store.disk.SetCapacity(store.disk.used_bytes());
+  store.Crash();
+  ASSERT_EQ(store.Open(), absl::OkStatus());
+  EXPECT_EQ(store.Read("a"), "1");
+}
+
+TEST_F(EngineTest, RefusesAKeyThatFitsNoBlock) {
+  const std::string key(65'000, 'k');
+  EXPECT_THAT(store.Set(key, "").status().ToString(),
+              HasSubstr("INVALID_ARGUMENT: the key has 65000 bytes; with the block"));
+  EXPECT_EQ(store.Delete(key).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(store.engine->Stats().blocks, 1u);
+}
+
+TEST_F(EngineTest, MemoryIsAccountedForTheSameAfterAReopen) {
+  MakeCold();
+  const auto before = store.engine->Stats();
+  Reopen();
+  const auto after = store.engine->Stats();
+  EXPECT_EQ(after.chunk_table_bytes / after.blocks, before.chunk_table_bytes / before.blocks);
+}
+
 TEST_F(EngineTest, RefusesKeysWhoseIndexDoesNotFitIntoMemory) {
   absl::Status status;
   uint64_t keys = 0;

@@ -47,13 +47,13 @@ class SimulatedStore {
 
   // The power goes off: what was under way is answered with an error or not at all. Open() again afterwards.
   void Crash() {
-    disk.Crash();
     Bury();
+    disk.Crash();
   }
   // The process is killed: as Crash(), but what it wrote is still there to be read, synced or not.
   void Kill() {
-    disk.Kill();
     Bury();
+    disk.Kill();
   }
 
   void RunUntilIdle() {
@@ -112,7 +112,9 @@ class SimulatedStore {
     }
     return *std::move(answer);
   }
+  // Ends the engine without letting it change anything any more.
   void Bury() {
+    disk.PowerOffAfter(0);
     RunUntilIdle();
     engine.reset();
     Drop();

@@ -141,13 +141,13 @@ absl::Status Engine::Impl::Close() {
   open_ = false;
   gate_.Close();
   auto end = log_->Close();
-  absl::Status status = end.status();
   if (end.ok()) {
-    status = WriteCleanEnd(options_.directory, identity_.store_id, {end->position, end->next_version},
-                           world_.files);
+    // Everything is on the disk. Without the marker, on a full disk say, the next Open only takes more care.
+    WriteCleanEnd(options_.directory, identity_.store_id, {end->position, end->next_version}, world_.files)
+        .IgnoreError();
   }
   lock_.reset();
-  return status;
+  return end.status();
 }
 
 bool Engine::Impl::Enter(absl::Status& refusal) {

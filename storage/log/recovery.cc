@@ -298,7 +298,9 @@ absl::Status FreeGarbage(const RecoveredLog& log, FileSystem& files) {
     // The header stays: it keeps versions and the sequence number from being used again.
     if (absl::Status status = (*file)->Truncate(kFirstChunkOffset); !status.ok()) return status;
   }
-  return absl::OkStatus();
+  if (!log.seal_last) return absl::OkStatus();
+  auto file = files.Open(log.blocks.back()->path, FileSystem::Mode::kReadWrite);
+  return file.ok() ? (*file)->Truncate(log.blocks.back()->used) : file.status();
 }
 
 absl::Status FinishRecovery(const std::string& directory, uint64_t store_id, RecoveredLog& log,

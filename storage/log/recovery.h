@@ -50,7 +50,8 @@ absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t stor
                                      MemoryBudget& budget,
                                      absl::FunctionRef<absl::Status(Position, const Record&)> visit);
 
-// Gives back the space of the garbage, and changes nothing else: a new block needs it where the disk is full.
+// Gives back the space of the garbage and behind the end of the log, and changes nothing else: a new block
+// needs it where the disk is full.
 absl::Status FreeGarbage(const RecoveredLog& log, FileSystem& files);
 
 // Removes the garbage and seals the last block, durably. To be done once a new block stands that keeps their

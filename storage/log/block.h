@@ -109,7 +109,7 @@ struct Block {
   std::shared_ptr<BlockMemory> memory;
   MemoryBudget::Grant table_memory;  // of `chunks`
   std::unique_ptr<File> writer;      // until sealed and on the disk
-  std::unique_ptr<File> reader;      // from then on; set before `resident` becomes nullptr
+  std::unique_ptr<File> reader;      // constant once the block stands in the log
   uint32_t flushed = 0;              // below this offset everything is on the disk
   uint64_t file_bytes = 0;
 

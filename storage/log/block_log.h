@@ -155,6 +155,8 @@ class BlockLog {
   static absl::Status OutcomeUnknown(const absl::Status& failure);
 
   // committer.cc: everything that runs on the commit executor.
+  // Runs the committer, unless the log is gone by then, and first clears the flag that it is scheduled.
+  Executor::Task CommitterTask(bool BlockLog::*scheduled);
   void RunCommitter();
   absl::Status Commit();
   std::vector<Dirty> TakeDirty(Position& target);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <thread>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -23,42 +24,31 @@ constexpr std::chrono::milliseconds kRetryPause{100};
 
 }  // namespace
 
-void BlockLog::ScheduleCommit() {
-  if (commit_scheduled_ || closed_) return;
-  commit_scheduled_ = true;
-  world_.commits.Run([this, gate = gate_] {
+Executor::Task BlockLog::CommitterTask(bool BlockLog::*scheduled) {
+  return [this, gate = gate_, scheduled] {
     if (!gate->Enter()) return;
+    {
+      MutexLock lock(mutex_);
+      this->*scheduled = false;
+    }
     RunCommitter();
     gate->Leave();
-  });
+  };
+}
+
+void BlockLog::ScheduleCommit() {
+  if (std::exchange(commit_scheduled_, true) || closed_) return;
+  world_.commits.Run(CommitterTask(&BlockLog::commit_scheduled_));
 }
 
 void BlockLog::ScheduleTick() {
-  if (tick_scheduled_ || closed_) return;
-  tick_scheduled_ = true;
-  world_.commits.RunAfter(config_.flush_interval, [this, gate = gate_] {
-    if (!gate->Enter()) return;
-    {
-      MutexLock lock(mutex_);
-      tick_scheduled_ = false;
-    }
-    RunCommitter();
-    gate->Leave();
-  });
+  if (std::exchange(tick_scheduled_, true) || closed_) return;
+  world_.commits.RunAfter(config_.flush_interval, CommitterTask(&BlockLog::tick_scheduled_));
 }
 
 void BlockLog::ScheduleRetry() {
-  if (retry_scheduled_ || closed_) return;
-  retry_scheduled_ = true;
-  world_.commits.RunAfter(kRetryPause, [this, gate = gate_] {
-    if (!gate->Enter()) return;
-    {
-      MutexLock lock(mutex_);
-      retry_scheduled_ = false;
-    }
-    RunCommitter();
-    gate->Leave();
-  });
+  if (std::exchange(retry_scheduled_, true) || closed_) return;
+  world_.commits.RunAfter(kRetryPause, CommitterTask(&BlockLog::retry_scheduled_));
 }
 
 void BlockLog::RunCommitter() {
@@ -66,7 +56,6 @@ void BlockLog::RunCommitter() {
   absl::Status status;
   {
     MutexLock lock(mutex_);
-    commit_scheduled_ = false;
     parked.swap(parked_);
     status = failure_;
   }

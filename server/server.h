@@ -50,6 +50,7 @@ class Server {
   storage::SystemRandom random_;
   storage::ThreadPool reads_;
   storage::ThreadPool commits_;
+  storage::ThreadPool background_;
   std::unique_ptr<storage::Engine> engine_;
   std::unique_ptr<KeyValueService> key_value_;
   std::unique_ptr<AdminService> admin_;

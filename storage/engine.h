@@ -25,6 +25,7 @@ struct World {
   Random& random;
   Executor& reads;    // reads that wait for the disk; several threads pay
   Executor& commits;  // writing, syncing and evicting blocks; must never run two tasks at once
+  Executor& background;  // compaction; must never run two tasks at once
 };
 
 // What the engine holds and has done; counters since Open.
@@ -33,6 +34,7 @@ struct EngineStats {
   uint64_t index_bytes = 0;        // share of memory: the hash index
   uint64_t block_bytes = 0;        // share of memory: resident blocks, and those kept for the next ones
   uint64_t chunk_table_bytes = 0;  // share of memory: where chunks begin in the blocks
+  uint64_t compaction_bytes = 0;   // share of memory: what compaction works with
 
   uint64_t blocks = 0;
   uint64_t resident_blocks = 0;
@@ -44,8 +46,24 @@ struct EngineStats {
 
   uint64_t index_slots = 0;
   uint64_t unresolved_slots = 0;
+  // Equal when no slot is unresolved. What has expired counts as live until compaction has reclaimed it.
   uint64_t live_keys_min = 0;
   uint64_t live_keys_max = 0;
+
+  // Of records in the log, as they are encoded; estimated where a record that died was not in memory.
+  uint64_t record_bytes = 0;
+  uint64_t dead_bytes = 0;
+
+  uint64_t compacted_blocks = 0;
+  uint64_t compacted_bytes = 0;
+  uint64_t compaction_written_bytes = 0;
+  uint64_t compaction_moved_records = 0;
+  uint64_t compaction_dropped_records = 0;
+  uint64_t compaction_graves = 0;
+  bool compacting = false;
+  absl::Status compaction_status;  // OK, or why the last compaction failed
+  uint64_t resolved_chains = 0;
+  uint64_t resolution_reads = 0;
 
   uint64_t gets = 0;
   uint64_t hits_memory = 0;
@@ -112,6 +130,11 @@ class Engine {
   // page's call to the last page's completion is returned at least once; expired ones are not.
   using ScanDone = absl::AnyInvocable<void(absl::StatusOr<ScanPage>)>;
   void Scan(const ScanRequest& request, ScanDone done);
+
+  // Compacts the log as far as there is something to gain, whatever the load, and reports. It goes on in the
+  // background; `done` is called when it is over.
+  using CompactDone = absl::AnyInvocable<void(absl::StatusOr<CompactionReport>)>;
+  void Compact(CompactDone done);
 
   EngineStats Stats() const;
 

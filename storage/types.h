@@ -97,4 +97,14 @@ struct ScanPage {
   bool done = false;        // nothing follows
 };
 
+// What compaction that was asked for has done.
+struct CompactionReport {
+  uint64_t blocks_freed = 0;
+  uint64_t bytes_scanned = 0;  // of those blocks
+  uint64_t bytes_written = 0;  // of what lived in them, and so went to new blocks
+  uint64_t records_moved = 0;
+  uint64_t records_dropped = 0;
+  uint64_t duration_ms = 0;
+};
+
 }  // namespace thermocline::storage

@@ -58,6 +58,7 @@ absl::Status Engine::Impl::OpenFiles() {
   if (!identity.ok()) return identity.status();
   identity_ = *identity;
   const uint64_t needed = uint64_t{kMinBlocksInMemory} * identity_.block_bytes +
+                          CompactionBatch::memory_bytes(identity_.block_bytes) +
                           HashIndex::initial_bytes(PartitionBits(options_.memory_bytes));
   if (options_.memory_bytes < needed) {
     return absl::InvalidArgumentError(fmt::format(
@@ -74,12 +75,17 @@ absl::Status Engine::Impl::Open() {
   const std::string& directory = options_.directory;
   auto clean_end = ReadCleanEnd(directory, identity_.store_id, world_.files);
   if (!clean_end.ok()) return clean_end.status();
+  auto roster = ReadRoster(directory, identity_.store_id, world_.files);
+  if (!roster.ok()) return roster.status();
 
   index_ = std::make_unique<HashIndex>(budget_, PartitionBits(options_.memory_bytes));
   const std::string log_directory = directory + "/" + kLogDirectory;
-  auto recovered =
-      ReadLog(log_directory, identity_.store_id, identity_.block_bytes, *clean_end, world_.files, budget_,
-              [this](Position position, const Record& record) { return Replay(position, record); });
+  Replayed replayed;
+  const auto replay = [&](Position position, const DecodedRecord& decoded) {
+    return Replay(position, decoded, replayed);
+  };
+  auto recovered = ReadLog(log_directory, identity_.store_id, identity_.block_bytes, *roster, *clean_end,
+                           world_.files, budget_, replay);
   if (!recovered.ok()) return recovered.status();
   recovered_records_ = recovered->records;
   truncated_bytes_ = recovered->truncated_bytes;
@@ -98,6 +104,7 @@ absl::Status Engine::Impl::Open() {
                             *std::move(recovered));
   if (!log.ok()) return log.status();
   log_ = *std::move(log);
+  if (absl::Status status = OpenCompactor(replayed, *std::move(roster)); !status.ok()) return status;
   recovery_time_ = std::chrono::steady_clock::now() - start;
   open_ = true;
   return absl::OkStatus();
@@ -105,7 +112,10 @@ absl::Status Engine::Impl::Open() {
 
 // A record that displaced another one takes its slot; any other has a slot of its own. So the index is
 // rebuilt without comparing keys, whatever tags it had when the records were written.
-absl::Status Engine::Impl::Replay(Position position, const Record& record) {
+absl::Status Engine::Impl::Replay(Position position, const DecodedRecord& decoded, Replayed& replayed) {
+  const Record& record = decoded.record;
+  if (record.grave) return ReplayGrave(position, decoded, replayed);
+  replayed.blocks.insert(position / identity_.block_bytes);
   const uint64_t hash = HashOf(record.key);
   HashIndex::Latch latch(*index_, hash);
   if (!latch.Reserve(position)) {
@@ -113,33 +123,90 @@ absl::Status Engine::Impl::Replay(Position position, const Record& record) {
         fmt::format("the memory limit of {} bytes is too small for the index of this store: raise --memory",
                     budget_.limit()));
   }
-  Target target;
-  const Slots slots = latch.Find();
-  for (const Slot& slot : slots) {
-    if (slot.position == record.displaced) target.slot = slot;
-  }
-  target.same_key = !record.unresolved;
-  target.ambiguous = record.unresolved && slots.size() > 1;
-  if (record.displaced != 0 && !target.slot) {
-    // With other tags than when it was written, what it displaced has a slot elsewhere, perhaps of the same
-    // key.
-    target.ambiguous = true;
-    blind_writes_.fetch_add(1, std::memory_order_relaxed);
+  std::optional<Slot> displaced;
+  for (const Slot& slot : latch.Find()) {
+    if (record.displaced != 0 && slot.position == record.displaced) displaced = slot;
   }
   const Slot slot = {.position = position, .unresolved = record.unresolved, .tombstone = record.tombstone};
-  if (target.slot) {
-    latch.Replace(target.slot->position, slot);
+  if (displaced) {
+    latch.Replace(displaced->position, slot);
+    if (!displaced->tombstone) ++replayed.dead_records[displaced->position / identity_.block_bytes];
   } else {
     latch.Insert(slot);
+    // Another record has taken the slot of what this one superseded, and may lead to it still.
+    if (record.displaced != 0 && !record.unresolved) Inter(record.displaced, replayed);
   }
-  CountSlots(target, slot);
+  if (record.tombstone) ++replayed.dead_records[position / identity_.block_bytes];
+  if (record.unresolved) counts_.Hid();
+  counts_.Changed(displaced, slot);
   return absl::OkStatus();
+}
+
+absl::Status Engine::Impl::ReplayGrave(Position position, const DecodedRecord& decoded, Replayed& replayed) {
+  const Position dead = decoded.record.displaced;
+  const uint64_t hash = HashOfGrave(decoded.record);
+  replayed.graves.push_back({dead / identity_.block_bytes, position / identity_.block_bytes, decoded.bytes});
+  HashIndex::Latch latch(*index_, hash);
+  for (const Slot& slot : latch.Find()) {
+    if (slot.position != dead) continue;
+    latch.Erase(dead);
+    counts_.Changed(slot, std::nullopt);
+    if (!slot.tombstone) ++replayed.dead_records[dead / identity_.block_bytes];
+    return absl::OkStatus();
+  }
+  // Its slot was taken by a record that did not know what it displaced, and leads to it still.
+  Inter(dead, replayed);
+  return absl::OkStatus();
+}
+
+void Engine::Impl::Inter(Position dead, const Replayed& replayed) {
+  if (replayed.blocks.contains(dead / identity_.block_bytes)) buried_.insert(dead);
+}
+
+absl::Status Engine::Impl::OpenCompactor(const Replayed& replayed, Roster roster) {
+  counts_.Doubted(index_->DoubtGroups());
+  for (const auto& [sequence, records] : replayed.dead_records) log_->MarkRecordsDeadIn(sequence, records);
+  const auto hash_of = [this](std::string_view key) { return HashOf(key); };
+  resolver_ = std::make_unique<Resolver>(Resolver::Parts{.index = *index_,
+                                                         .log = *log_,
+                                                         .chains = chains(),
+                                                         .counts = counts_,
+                                                         .graves = graves_,
+                                                         .reads = world_.reads,
+                                                         .clock = world_.clock,
+                                                         .gate = gate_,
+                                                         .hash_of = hash_of});
+  const CompactionBatch::Parts batch = {.log_directory = options_.directory + "/" + kLogDirectory,
+                                        .store_id = identity_.store_id,
+                                        .block_bytes = identity_.block_bytes,
+                                        .files = world_.files,
+                                        .clock = world_.clock,
+                                        .budget = budget_,
+                                        .index = *index_,
+                                        .log = *log_,
+                                        .counts = counts_,
+                                        .graves = graves_,
+                                        .hash_of = hash_of};
+  compactor_ = std::make_unique<Compactor>(Compactor::Parts{.batch = batch,
+                                                            .directory = options_.directory,
+                                                            .background = world_.background,
+                                                            .resolver = *resolver_},
+                                           std::move(roster));
+  for (const auto& grave : replayed.graves) {
+    if (log_->Stands(grave.dead * identity_.block_bytes)) {
+      compactor_->NoteGrave(grave);
+    } else {
+      log_->MarkDeadIn(grave.holder, grave.bytes);
+    }
+  }
+  return compactor_->Start();
 }
 
 absl::Status Engine::Impl::Close() {
   if (!open_) return absl::OkStatus();
   open_ = false;
   gate_.Close();
+  compactor_->Stop();
   auto end = log_->Close();
   if (end.ok()) {
     // Everything is on the disk. Without the marker, on a full disk say, the next Open only takes more care.
@@ -165,6 +232,13 @@ void Engine::Impl::Flush(FlushDone done) {
   });
 }
 
+void Engine::Impl::Compact(CompactDone done) {
+  absl::Status refusal;
+  if (!Enter(refusal)) return done(refusal);
+  compactor_->Compact(std::move(done));
+  gate_.Leave();
+}
+
 uint64_t Engine::Impl::max_value_bytes(size_t key_bytes) const {
   const uint64_t record = MaxRecordBytes(identity_.block_bytes);
   const uint64_t around = MaxEncodedBytes(key_bytes, 0);
@@ -175,12 +249,13 @@ EngineStats Engine::Impl::Stats() const {
   using Share = MemoryBudget::Share;
   const BlockLog::Counters log = log_->counters();
   const auto load = [](const auto& counter) { return counter.load(std::memory_order_relaxed); };
-  const int64_t live = load(live_heads_);
+  const Compactor::Counters compaction = compactor_->counters();
   EngineStats stats;
   stats.memory_limit = budget_.limit();
   stats.index_bytes = budget_.used(Share::kIndex);
   stats.block_bytes = budget_.used(Share::kBlocks);
   stats.chunk_table_bytes = budget_.used(Share::kChunkTables);
+  stats.compaction_bytes = budget_.used(Share::kCompaction);
   stats.blocks = log.blocks;
   stats.resident_blocks = log.resident_blocks;
   stats.disk_bytes = log.disk_bytes;
@@ -188,10 +263,22 @@ EngineStats Engine::Impl::Stats() const {
   stats.syncs = log.syncs;
   stats.unsynced_bytes = log.unsynced_bytes;
   stats.write_status = log_->write_status();
-  stats.index_slots = static_cast<uint64_t>(load(slots_));
-  stats.unresolved_slots = static_cast<uint64_t>(load(unresolved_slots_));
-  stats.live_keys_min = static_cast<uint64_t>(std::max<int64_t>(0, live - load(ambiguous_)));
-  stats.live_keys_max = static_cast<uint64_t>(live + load(blind_writes_));
+  stats.index_slots = counts_.slots();
+  stats.unresolved_slots = counts_.unresolved();
+  stats.live_keys_min = counts_.live_min();
+  stats.live_keys_max = counts_.live_max();
+  stats.record_bytes = log.record_bytes;
+  stats.dead_bytes = log.dead_bytes;
+  stats.compacted_blocks = compaction.blocks_freed;
+  stats.compacted_bytes = compaction.bytes_freed;
+  stats.compaction_written_bytes = compaction.bytes_written;
+  stats.compaction_moved_records = compaction.records_moved;
+  stats.compaction_dropped_records = compaction.records_dropped;
+  stats.compaction_graves = compaction.graves_written;
+  stats.compacting = compaction.running;
+  stats.compaction_status = compaction.status;
+  stats.resolved_chains = resolver_->resolved();
+  stats.resolution_reads = resolver_->disk_reads();
   stats.gets = load(count_.gets);
   stats.hits_memory = load(count_.hits_memory);
   stats.hits_disk = load(count_.hits_disk);
@@ -221,6 +308,7 @@ void Engine::Get(std::string_view key, GetDone done) { impl_->Get(key, std::move
 void Engine::Apply(const Write& write, WriteDone done) { impl_->Apply(write, std::move(done)); }
 void Engine::Flush(FlushDone done) { impl_->Flush(std::move(done)); }
 void Engine::Scan(const ScanRequest& request, ScanDone done) { impl_->Scan(request, std::move(done)); }
+void Engine::Compact(CompactDone done) { impl_->Compact(std::move(done)); }
 EngineStats Engine::Stats() const { return impl_->Stats(); }
 uint64_t Engine::max_value_bytes(size_t key_bytes) const { return impl_->max_value_bytes(key_bytes); }
 

@@ -5,9 +5,17 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 
 #include "storage/engine.h"
+#include "storage/engine/compactor.h"
+#include "storage/engine/grave_list.h"
 #include "storage/engine/lookup.h"
+#include "storage/engine/resolver.h"
+#include "storage/engine/slot_counts.h"
 #include "storage/engine/store_files.h"
 #include "storage/gate.h"
 #include "storage/index/hash_index.h"
@@ -30,6 +38,7 @@ class Engine::Impl {
   void Apply(const Write& write, WriteDone done);
   void Flush(FlushDone done);
   void Scan(const ScanRequest& request, ScanDone done);
+  void Compact(CompactDone done);
   EngineStats Stats() const;
   uint64_t max_value_bytes(size_t key_bytes) const;
 
@@ -57,7 +66,7 @@ class Engine::Impl {
     std::optional<DecodedRecord> record;  // of slot, if it is of the same key and in memory
     bool same_key = false;                // slot's record is of the same key
     bool hidden = false;                  // a newer record of the key may be where nobody has looked
-    bool ambiguous = false;               // the key may have a second slot
+    uint32_t bytes = 0;                   // of slot's record; 0: unknown
   };
 
   uint64_t HashOf(std::string_view key) const;
@@ -69,7 +78,17 @@ class Engine::Impl {
   // engine.cc
   absl::Status OpenFiles();
   absl::Status ChooseBlockBytes(uint32_t& block_bytes) const;
-  absl::Status Replay(Position position, const Record& record);
+  // What replaying the log finds out and the index does not hold.
+  struct Replayed {
+    absl::flat_hash_set<uint64_t> blocks;                  // met so far
+    absl::flat_hash_map<uint64_t, uint64_t> dead_records;  // by block
+    std::vector<CompactionBatch::GraveNote> graves;
+  };
+  absl::Status Replay(Position position, const DecodedRecord& decoded, Replayed& replayed);
+  absl::Status ReplayGrave(Position position, const DecodedRecord& decoded, Replayed& replayed);
+  void Inter(Position dead, const Replayed& replayed);
+  absl::Status OpenCompactor(const Replayed& replayed, Roster roster);
+  Chains chains() const { return {*log_, buried_}; }
 
   // read.cc
   void ReadOn(std::unique_ptr<ColdGet> get);
@@ -82,12 +101,18 @@ class Engine::Impl {
   bool Holds(const Condition& condition, Lookup::Step step, const Lookup& lookup, WriteResult& result) const;
   Target Choose(std::string_view key, const Slots& slots, std::optional<Position> known) const;
   WriteStep Put(HashIndex::Latch& latch, const Write& write, const Target& target, WriteResult& result);
-  void CountSlots(const Target& target, const Slot& slot);
   void GoOn(std::unique_ptr<PendingWrite> pending, WriteStep step);
   void Acknowledge(Durability durability, const WriteResult& result, WriteDone done);
 
   // scan.cc
   struct Cursor;
+  struct ScanBlock {
+    BlockHold hold;
+    std::shared_ptr<const BlockMemory> memory;  // nullptr: not resident
+    uint32_t used = 0;
+  };
+  void ChooseEnd(Cursor& cursor);
+  ScanBlock BlockAt(Cursor& cursor);
   absl::StatusOr<ScanPage> ScanFrom(const ScanRequest& request);
   absl::StatusOr<Cursor> DecodeCursor(const std::string& cursor) const;
   std::string EncodeCursor(const Cursor& cursor) const;
@@ -102,19 +127,17 @@ class Engine::Impl {
   StoreIdentity identity_;
   std::unique_ptr<HashIndex> index_;
   std::unique_ptr<BlockLog> log_;
+  absl::flat_hash_set<Position> buried_;  // see Chains; constant when the store is open
+  SlotCounts counts_;
+  GraveList graves_;
+  std::unique_ptr<Resolver> resolver_;
+  std::unique_ptr<Compactor> compactor_;
   Gate gate_;  // of operations under way
   bool open_ = false;
 
   std::chrono::steady_clock::duration recovery_time_{};
   uint64_t recovered_records_ = 0;
   uint64_t truncated_bytes_ = 0;
-
-  // Slots of the index by what they stand for; each write changes them under its latch.
-  std::atomic<int64_t> slots_{0};
-  std::atomic<int64_t> unresolved_slots_{0};
-  std::atomic<int64_t> live_heads_{0};    // slots whose newest record is not a tombstone
-  std::atomic<int64_t> blind_writes_{0};  // each may have displaced another key's record
-  std::atomic<int64_t> ambiguous_{0};     // each may have left a second slot of the same key
 
   struct Counters {
     std::atomic<uint64_t> gets{0}, hits_memory{0}, hits_disk{0}, misses{0}, disk_reads{0};

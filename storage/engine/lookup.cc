@@ -1,43 +1,42 @@
 #include "storage/engine/lookup.h"
 
-#include <algorithm>
-
 namespace thermocline::storage {
 
-bool Lookup::Matches(std::string_view key, const Record& record) {
-  record_ = record;
-  if (record.key == key) return true;
-  if (record.unresolved && record.displaced != 0) frontier_.push_back(record.displaced);
+bool Lookup::Matches(std::string_view key, const DecodedRecord& decoded) {
+  record_ = decoded.record;
+  record_bytes_ = decoded.bytes;
+  if (record_.key == key) return true;
+  walk_.GoBehind(record_);
   return false;
 }
 
-Lookup::Step Lookup::Walk(const BlockLog& log, std::string_view key, const Slots& heads) {
+Lookup::Step Lookup::Walk(const Chains& chains, std::string_view key, const Slots& heads) {
   if (!cold_ || heads != heads_) {
     heads_ = heads;
-    frontier_.clear();
-    for (const Slot& slot : heads) frontier_.push_back(slot.position);
+    walk_ = ChainWalk(heads);
     cold_.reset();
   }
   if (cold_) {
     // Read() has made sure that it decodes.
-    if (Matches(key, cold_->RecordAt(position_)->record)) return Step::kFound;
+    if (Matches(key, *cold_->RecordAt(position()))) return Step::kFound;
     cold_.reset();
   }
-  while (!frontier_.empty()) {
-    const auto newest = std::max_element(frontier_.begin(), frontier_.end());
-    position_ = *newest;
-    frontier_.erase(newest);
-    const auto resident = log.Resident(position_);
-    if (!resident) return Step::kRead;
-    if (Matches(key, resident->record)) return Step::kFound;
+  while (walk_.Next(chains)) {
+    const auto resident = chains.log.Resident(position());
+    if (!resident) {
+      hold_ = chains.log.Hold(position());
+      return Step::kRead;
+    }
+    if (Matches(key, *resident)) return Step::kFound;
   }
   return Step::kAbsent;
 }
 
 absl::Status Lookup::Read(const BlockLog& log) {
-  auto chunk = log.ReadCold(position_);
+  const BlockHold hold = std::exchange(hold_, BlockHold());
+  auto chunk = hold->ReadChunk(position(), log.store_id());
   if (!chunk.ok()) return chunk.status();
-  if (auto record = chunk->RecordAt(position_); !record.ok()) return record.status();
+  if (auto record = chunk->RecordAt(position()); !record.ok()) return record.status();
   cold_ = *std::move(chunk);
   return absl::OkStatus();
 }

@@ -1,20 +1,20 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <string_view>
+#include <utility>
 
-#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 
+#include "storage/engine/chains.h"
 #include "storage/index/ordered_table.h"
 #include "storage/log/block_log.h"
 
 namespace thermocline::storage {
 
-// Finds the newest record of one key among the candidates of the index. Candidates that are other keys, and
-// records that were displaced without a comparison, are walked from the newest to the oldest over all chains,
-// so the first match is the newest. What is not in memory has to be read in between, without a latch: chains
-// below their heads never change, so a walk goes on if the heads are still the same.
+// Finds the newest record of one key among the chains of its hash. What is not in memory has to be read in
+// between, without a latch.
 //
 // Not thread-safe; one caller at a time.
 class Lookup {
@@ -27,29 +27,31 @@ class Lookup {
 
   // Begins, or goes on after a Read if `heads` have not changed, or begins again. Under the latch that
   // `heads` were found under.
-  Step Walk(const BlockLog& log, std::string_view key, const Slots& heads);
+  Step Walk(const Chains& chains, std::string_view key, const Slots& heads);
 
   // Reads from the disk what the last Walk stopped at. Blocks; without a latch.
   absl::Status Read(const BlockLog& log);
 
   // After kFound.
-  Position position() const { return position_; }
+  Position position() const { return walk_.position(); }
   // Its views live as long as the latch if it is resident, else as long as this.
   const Record& record() const { return record_; }
+  uint32_t record_bytes() const { return record_bytes_; }
   // True if the record was read from the disk.
   bool cold() const { return cold_.has_value(); }
   // Gives away the memory behind a cold record().
   std::string TakeChunk() { return std::move(cold_->bytes); }
 
  private:
-  // Takes the record at position_ for the answer if it is of `key`, else goes down its chain.
-  bool Matches(std::string_view key, const Record& record);
+  // Takes the record for the answer if it is of `key`, else goes down its chain.
+  bool Matches(std::string_view key, const DecodedRecord& decoded);
 
   Slots heads_;
-  absl::InlinedVector<Position, 4> frontier_;
-  Position position_ = 0;
+  ChainWalk walk_;
   Record record_;
-  std::optional<ColdChunk> cold_;  // what was read last, of position_
+  uint32_t record_bytes_ = 0;
+  BlockHold hold_;                 // of the block that Read() is to read
+  std::optional<ColdChunk> cold_;  // what was read last, of position()
 };
 
 }  // namespace thermocline::storage

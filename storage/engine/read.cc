@@ -67,7 +67,7 @@ void Engine::Impl::Get(std::string_view key, GetDone done) {
   Lookup::Step step;
   {
     HashIndex::Latch latch(*index_, hash);
-    step = lookup.Walk(*log_, key, latch.Find());
+    step = lookup.Walk(chains(), key, latch.Find());
     if (step == Lookup::Step::kFound) entry = EntryOf(lookup);
   }
   if (step == Lookup::Step::kRead) {
@@ -88,7 +88,7 @@ void Engine::Impl::ReadOn(std::unique_ptr<ColdGet> get) {
       status = ReadForLookup(get->lookup);
       if (!status.ok()) break;
       HashIndex::Latch latch(*index_, get->hash);
-      step = get->lookup.Walk(*log_, get->key, latch.Find());
+      step = get->lookup.Walk(chains(), get->key, latch.Find());
       if (step == Lookup::Step::kFound) entry = EntryOf(get->lookup);
     }
     if (status.ok()) {

@@ -11,22 +11,26 @@ namespace {
 // A page ends after so much of the log, even if nothing in it matched: it holds a thread of the readers.
 constexpr uint64_t kMaxLogBytesPerPage = 8 << 20;
 
+constexpr size_t kCursorBytes = 40;
+
 }  // namespace
 
 // Where a scan goes on, and where the log ended when it began: records are met in the order of the log up to
 // there. A key whose newest record lies behind that end was written after the beginning; it is returned where
-// an older record of it is met.
+// an older record of it is met. If compaction has taken blocks away since, the older record may be gone: the
+// scan then goes on to what is the end by now.
 //
-// The scan's cursor, as its user holds it:  0 position  8 end  16 record  24 XXH3-64 of these, seeded with
-// the store's id
+// The scan's cursor, as its user holds it:  0 position  8 end  16 record  24 generation  32 XXH3-64 of these,
+// seeded with the store's id
 struct Engine::Impl::Cursor {
   Position position = 0;  // of a chunk
   Position end = 0;
-  uint64_t record = 0;  // records of that chunk that are done
+  uint64_t record = 0;      // records of that chunk that are done
+  uint64_t generation = 0;  // of the blocks when the end was chosen
 };
 
 std::string Engine::Impl::EncodeCursor(const Cursor& cursor) const {
-  std::string bytes(32, '\0');
+  std::string bytes(kCursorBytes, '\0');
   std::memcpy(bytes.data() + 8, &cursor, sizeof(cursor));
   const uint64_t checksum = ChecksumOf(bytes, identity_.store_id);
   std::memmove(bytes.data(), bytes.data() + 8, sizeof(cursor));
@@ -35,9 +39,9 @@ std::string Engine::Impl::EncodeCursor(const Cursor& cursor) const {
 }
 
 absl::StatusOr<Engine::Impl::Cursor> Engine::Impl::DecodeCursor(const std::string& cursor) const {
-  static_assert(sizeof(Cursor) == 24);
+  static_assert(sizeof(Cursor) + sizeof(uint64_t) == kCursorBytes);
   Cursor decoded;
-  if (cursor.size() == 32) {
+  if (cursor.size() == kCursorBytes) {
     std::memcpy(&decoded, cursor.data(), sizeof(decoded));
     if (EncodeCursor(decoded) == cursor) return decoded;
   }
@@ -55,12 +59,46 @@ void Engine::Impl::Scan(const ScanRequest& request, ScanDone done) {
   });
 }
 
+void Engine::Impl::ChooseEnd(Cursor& cursor) {
+  cursor.generation = compactor_->generation();
+  cursor.end = log_->Freeze();
+  index_->WaitForLatches();  // records below the end may still have been in the writing
+}
+
+// Moves the cursor to the next block if it stands behind the last chunk of one, or if its block is gone.
+// Empty: the end is reached.
+Engine::Impl::ScanBlock Engine::Impl::BlockAt(Cursor& cursor) {
+  ScanBlock block;
+  uint64_t sequence = cursor.position / identity_.block_bytes;
+  while (true) {
+    {
+      HashIndex::Latch latch(*index_, 0);
+      block.hold = log_->HoldFrom(sequence);
+      if (!block.hold) break;
+      if (block.hold->resident.load(std::memory_order_acquire) != nullptr) block.memory = block.hold->memory;
+    }
+    block.used = log_->used_of(*block.hold);
+    const Position first = block.hold->position_of(kFirstChunkOffset);
+    if (cursor.position < first) {
+      cursor.position = first;
+      cursor.record = 0;
+    }
+    if (cursor.position < block.hold->position_of(block.used)) break;
+    sequence = block.hold->sequence + 1;
+    block.memory.reset();
+  }
+  if (!block.hold || cursor.position >= cursor.end) {
+    cursor.position = cursor.end;
+    cursor.record = 0;
+    block.hold = BlockHold();
+  }
+  return block;
+}
+
 absl::StatusOr<ScanPage> Engine::Impl::ScanFrom(const ScanRequest& request) {
   Cursor cursor;
   if (request.cursor.empty()) {
-    cursor.position = log_->begin();
-    cursor.end = log_->Freeze();
-    index_->WaitForLatches();  // records below the end may still have been in the writing
+    ChooseEnd(cursor);
   } else if (auto decoded = DecodeCursor(request.cursor); decoded.ok()) {
     cursor = *decoded;
   } else {
@@ -70,25 +108,15 @@ absl::StatusOr<ScanPage> Engine::Impl::ScanFrom(const ScanRequest& request) {
   uint64_t scanned = 0;
   size_t bytes = 0;
   bool full = false;
-  while (!full && scanned < kMaxLogBytesPerPage && cursor.position < cursor.end) {
-    const Block* block = log_->BlockOf(cursor.position);
-    // The log may have lost a tail to a crash since the cursor was made, or the position is the end of a
-    // block.
-    const uint32_t used = block == nullptr ? 0 : log_->used_of(*block);
-    if (block == nullptr || cursor.position >= block->position_of(used)) {
-      block = log_->BlockAfter(cursor.position / identity_.block_bytes);
-      cursor.record = 0;
-      cursor.position = block == nullptr ? cursor.end : block->position_of(kFirstChunkOffset);
+  while (!full && scanned < kMaxLogBytesPerPage) {
+    const ScanBlock block = BlockAt(cursor);
+    if (!block.hold) {
+      if (cursor.generation == compactor_->generation()) break;
+      ChooseEnd(cursor);
       continue;
     }
-    // A block that is full to the last byte ends where the header of the next one begins.
-    cursor.position = std::max(cursor.position, block->position_of(kFirstChunkOffset));
-    std::shared_ptr<const BlockMemory> memory;
-    {
-      HashIndex::Latch latch(*index_, 0);
-      if (block->resident.load(std::memory_order_acquire) != nullptr) memory = block->memory;
-    }
-    ChunkReader chunks(*block, memory, static_cast<uint32_t>(cursor.position - block->position_of(0)), used,
+    ChunkReader chunks(*block.hold, block.memory,
+                       static_cast<uint32_t>(cursor.position - block.hold->position_of(0)), block.used,
                        identity_.store_id);
     while (!full && scanned < kMaxLogBytesPerPage && cursor.position < cursor.end) {
       auto chunk = chunks.Next();
@@ -102,41 +130,34 @@ absl::StatusOr<ScanPage> Engine::Impl::ScanFrom(const ScanRequest& request) {
       cursor.record = 0;
     }
   }
-  page.done = cursor.position >= cursor.end;
+  page.done = cursor.position >= cursor.end && cursor.generation == compactor_->generation();
   page.cursor = EncodeCursor(cursor);
   return page;
 }
 
 absl::Status Engine::Impl::ScanChunk(const ScanRequest& request, std::string_view chunk, Cursor& cursor,
                                      ScanPage& page, size_t& bytes, bool& full) {
-  uint64_t base_version = 0;
-  uint32_t records_last = 0;
-  std::memcpy(&base_version, chunk.data() + offsetof(ChunkHeader, base_version), sizeof(base_version));
-  std::memcpy(&records_last, chunk.data() + offsetof(ChunkHeader, records_last), sizeof(records_last));
-  size_t at = sizeof(ChunkHeader);
-  for (uint64_t i = 0; i < records_last >> 1; ++i) {
-    const Position position = cursor.position + at;
-    const auto decoded = DecodeRecord(chunk.substr(at), position, base_version);
-    if (!decoded) return absl::DataLossError("a chunk holds less than its header says");
-    at += decoded->bytes;
-    if (i < cursor.record) continue;
-    const Record& record = decoded->record;
-    if (record.tombstone || record.key.substr(0, request.prefix.size()) != request.prefix) continue;
+  uint64_t next = 0;
+  return VisitRecords(chunk, cursor.position, [&](Position position, const DecodedRecord& decoded) {
+    const Record& record = decoded.record;
+    const uint64_t number = next++;
+    if (full || number < cursor.record || record.grave || record.tombstone) return absl::OkStatus();
+    if (record.key.substr(0, request.prefix.size()) != request.prefix) return absl::OkStatus();
     std::optional<Entry> entry;
-    if (absl::Status status = Confirm(record, position, cursor.end, entry); !status.ok()) return status;
-    if (!entry) continue;
+    absl::Status status = Confirm(record, position, cursor.end, entry);
+    if (!status.ok() || !entry) return status;
     if (!request.with_values) entry->value = Value();
     const size_t size = record.key.size() + entry->value.view().size();
     full =
         page.items.size() >= request.max_entries || (!page.items.empty() && bytes + size > request.max_bytes);
     if (full) {
-      cursor.record = i;
+      cursor.record = number;
       return absl::OkStatus();
     }
     bytes += size;
     page.items.push_back({std::string(record.key), *std::move(entry)});
-  }
-  return absl::OkStatus();
+    return absl::OkStatus();
+  });
 }
 
 // Sets `entry` if the record met at `position` is the key's newest, or if the newest will not be met because
@@ -158,7 +179,7 @@ absl::Status Engine::Impl::Confirm(const Record& record, Position position, Posi
       }
       // A newer record of this key, or this key gone; it comes later if at all.
       if (slots.size() == 1 && !slots[0].unresolved && slots[0].position < end) return absl::OkStatus();
-      const Lookup::Step step = lookup.Walk(*log_, record.key, slots);
+      const Lookup::Step step = lookup.Walk(chains(), record.key, slots);
       if (step == Lookup::Step::kAbsent) return absl::OkStatus();
       if (step == Lookup::Step::kFound) {
         if (lookup.position() == position || lookup.position() >= end) entry = EntryOf(lookup);

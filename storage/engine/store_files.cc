@@ -32,6 +32,15 @@ struct CleanRecord {
 };
 static_assert(sizeof(CleanRecord) == 24);
 
+// BLOCKS:  this header, then the sequence numbers, 4 bytes each
+struct RosterHeader {
+  uint64_t checksum;  // XXH3-64, seeded with the store's id, of the rest, sequence numbers included
+  uint64_t generation;
+  uint64_t below;
+  uint64_t count;
+};
+static_assert(sizeof(RosterHeader) == 32);
+
 template <typename T>
 std::string_view Raw(const T& record) {
   return {reinterpret_cast<const char*>(&record), sizeof(record)};
@@ -131,6 +140,43 @@ absl::Status WriteCleanEnd(const std::string& directory, uint64_t store_id, cons
   CleanRecord record = {.checksum = 0, .position = end.position, .next_version = end.next_version};
   record.checksum = ChecksumOf(Raw(record), store_id);
   return WriteWhole(directory, kCleanFile, Raw(record), files);
+}
+
+absl::StatusOr<Roster> ReadRoster(const std::string& directory, uint64_t store_id, FileSystem& files) {
+  const std::string path = directory + "/" + kRosterFile;
+  auto file = files.Open(path, FileSystem::Mode::kReadWrite);
+  if (absl::IsNotFound(file.status())) return Roster();
+  if (!file.ok()) return file.status();
+  auto size = (*file)->Size();
+  if (!size.ok()) return size.status();
+  std::string bytes(*size, '\0');
+  if (absl::Status status = (*file)->ReadAt(0, bytes); !status.ok()) return status;
+  RosterHeader header{};
+  std::memcpy(&header, bytes.data(), std::min(sizeof(header), bytes.size()));
+  const bool whole = bytes.size() >= sizeof(header) &&
+                     header.count == (bytes.size() - sizeof(header)) / sizeof(uint32_t) &&
+                     header.checksum == ChecksumOf(bytes, store_id);
+  if (!whole) return absl::DataLossError(fmt::format("{} fails its checksum: restore it from a copy", path));
+  Roster roster = {.generation = header.generation, .below = header.below};
+  for (uint64_t i = 0; i < header.count; ++i) {
+    uint32_t sequence = 0;
+    std::memcpy(&sequence, &bytes[sizeof(header) + i * sizeof(sequence)], sizeof(sequence));
+    roster.sequences.push_back(sequence);
+  }
+  return roster;
+}
+
+absl::Status WriteRoster(const std::string& directory, uint64_t store_id, const Roster& roster,
+                         FileSystem& files) {
+  RosterHeader header = {.checksum = 0,
+                         .generation = roster.generation,
+                         .below = roster.below,
+                         .count = roster.sequences.size()};
+  std::string bytes(Raw(header));
+  for (const uint64_t sequence : roster.sequences) bytes += Raw(static_cast<uint32_t>(sequence));
+  header.checksum = ChecksumOf(bytes, store_id);
+  std::memcpy(bytes.data(), &header.checksum, sizeof(header.checksum));
+  return WriteWhole(directory, kRosterFile, bytes, files);
 }
 
 absl::Status RemoveCleanEnd(const std::string& directory, FileSystem& files) {

@@ -25,10 +25,12 @@ struct StoreIdentity {
 //   LOCK    locked while an engine has the store open
 //   STORE   the identity
 //   CLEAN   where the log ended; exists only between an orderly Close and the next Open
+//   BLOCKS  the roster: which blocks are left, as of the last compaction
 //   log/    the block files
 inline constexpr char kLockFile[] = "LOCK";
 inline constexpr char kStoreFile[] = "STORE";
 inline constexpr char kCleanFile[] = "CLEAN";
+inline constexpr char kRosterFile[] = "BLOCKS";
 inline constexpr char kLogDirectory[] = "log";
 
 // Reads the identity, or makes a new one in a directory that has no log yet. Creates the directories.
@@ -40,6 +42,13 @@ absl::StatusOr<std::optional<CleanEnd>> ReadCleanEnd(const std::string& director
                                                      FileSystem& files);
 absl::Status WriteCleanEnd(const std::string& directory, uint64_t store_id, const CleanEnd& end,
                            FileSystem& files);
+// An empty roster if there was no compaction yet. DATA_LOSS if it is damaged: what is in the files cannot be
+// told from what was given up then.
+absl::StatusOr<Roster> ReadRoster(const std::string& directory, uint64_t store_id, FileSystem& files);
+// Durable when it returns, and it appears whole or not at all.
+absl::Status WriteRoster(const std::string& directory, uint64_t store_id, const Roster& roster,
+                         FileSystem& files);
+
 // Durable when it returns: from then on the log may be written.
 absl::Status RemoveCleanEnd(const std::string& directory, FileSystem& files);
 

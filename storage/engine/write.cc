@@ -100,7 +100,7 @@ Engine::Impl::WriteStep Engine::Impl::TryWrite(uint64_t hash, const Write& write
   const bool conditional = write.condition.kind != Condition::Kind::kNone;
   std::optional<Position> known;
   if (conditional) {
-    const Lookup::Step step = lookup.Walk(*log_, write.key, slots);
+    const Lookup::Step step = lookup.Walk(chains(), write.key, slots);
     if (step == Lookup::Step::kRead) return WriteStep::kRead;
     if (!Holds(write.condition, step, lookup, result)) {
       Count(count_.conditions_failed);
@@ -108,7 +108,9 @@ Engine::Impl::WriteStep Engine::Impl::TryWrite(uint64_t hash, const Write& write
     }
     known = step == Lookup::Step::kFound ? lookup.position() : 0;
   }
-  return Put(latch, write, Choose(write.key, slots, known), result);
+  Target target = Choose(write.key, slots, known);
+  if (target.same_key && target.bytes == 0 && known) target.bytes = lookup.record_bytes();
+  return Put(latch, write, target, result);
 }
 
 bool Engine::Impl::Holds(const Condition& condition, Lookup::Step step, const Lookup& lookup,
@@ -134,7 +136,10 @@ Engine::Impl::Target Engine::Impl::Choose(std::string_view key, const Slots& slo
   int cold = 0;
   for (const Slot& slot : slots) {
     const auto record = log_->Resident(slot.position);
-    if (slot.position == known) return {.slot = slot, .record = record, .same_key = true};
+    if (slot.position == known) {
+      const uint32_t bytes = record ? record->bytes : 0;
+      return {.slot = slot, .record = record, .same_key = true, .bytes = bytes};
+    }
     if (!record) {
       ++cold;
       if (!blind || slot.position > blind->position) blind = slot;
@@ -144,11 +149,12 @@ Engine::Impl::Target Engine::Impl::Choose(std::string_view key, const Slots& slo
       target.slot = slot;
       target.record = record;
       target.same_key = true;
+      target.bytes = record->bytes;
     }
   }
   target.hidden |= cold > 0;
   if (blind && (!target.slot || blind->position > target.slot->position)) {
-    return {.slot = blind, .hidden = true, .ambiguous = cold > 1 || target.same_key};
+    return {.slot = blind, .hidden = true};
   }
   return target;
 }
@@ -161,6 +167,7 @@ Engine::Impl::WriteStep Engine::Impl::Put(HashIndex::Latch& latch, const Write& 
                    .displaced = target.slot ? target.slot->position : 0,
                    .tombstone = !write.value,
                    .unresolved = target.slot && (!target.same_key || target.slot->unresolved)};
+  record.deep = record.unresolved && target.slot->unresolved;
   // Nothing to delete.
   const bool absent = !target.hidden && (!target.slot || (target.same_key && target.slot->tombstone));
   if (record.tombstone && absent) {
@@ -173,6 +180,7 @@ Engine::Impl::WriteStep Engine::Impl::Put(HashIndex::Latch& latch, const Write& 
     Record update = record;
     update.displaced = target.record->record.displaced;
     update.unresolved = target.record->record.unresolved;
+    update.deep = target.record->record.deep;
     if (const auto version = log_->UpdateInPlace(target.slot->position, target.record->bytes, update)) {
       Count(count_.updates_in_place);
       result = {.applied = true, .version = *version};
@@ -187,23 +195,16 @@ Engine::Impl::WriteStep Engine::Impl::Put(HashIndex::Latch& latch, const Write& 
       .position = appended->position, .unresolved = record.unresolved, .tombstone = record.tombstone};
   if (target.slot) {
     latch.Replace(target.slot->position, slot);
+    // A delete was counted as dead from the beginning.
+    if (!target.slot->tombstone) log_->MarkDead(target.slot->position, target.bytes);
+    if (!target.same_key) counts_.Hid();
   } else {
     latch.Insert(slot);
   }
-  CountSlots(target, slot);
+  if (slot.tombstone) log_->MarkDead(slot.position, appended->bytes);
+  counts_.Changed(target.slot, slot);
   result = {.applied = true, .version = appended->version};
   return WriteStep::kDone;
-}
-
-void Engine::Impl::CountSlots(const Target& target, const Slot& slot) {
-  const auto add = [](std::atomic<int64_t>& counter, int64_t n) {
-    if (n != 0) counter.fetch_add(n, std::memory_order_relaxed);
-  };
-  add(slots_, target.slot ? 0 : 1);
-  add(unresolved_slots_, slot.unresolved - (target.slot && target.slot->unresolved));
-  add(live_heads_, !slot.tombstone - (target.slot && !target.slot->tombstone));
-  add(blind_writes_, target.slot && !target.same_key);
-  add(ambiguous_, target.ambiguous);
 }
 
 }  // namespace thermocline::storage

@@ -38,6 +38,13 @@ class HashIndex::Partition {
 
   OrderedTable& TableOf(uint64_t hash) const { return *directory_[EntryOf(hash)]; }
 
+  bool Covers(uint64_t latched, uint64_t hash) const {
+    const OrderedTable& table = TableOf(latched);
+    const int prefix_bits = table.prefix_bits();
+    const bool same_table = prefix_bits == 0 || (latched ^ hash) >> (64 - prefix_bits) == 0;
+    return same_table && table.SameTag(latched, hash);
+  }
+
   bool Reserve(uint64_t hash, uint64_t position) {
     while (!TableOf(hash).HasRoomFor(position)) {
       OrderedTable& table = TableOf(hash);
@@ -45,6 +52,21 @@ class HashIndex::Partition {
       if (!(split ? Split(hash) : Grow(hash, position))) return false;
     }
     return true;
+  }
+
+  uint64_t DoubtGroups() {
+    uint64_t marked = 0;
+    for (size_t i = 0; i < directory_.size(); i += SpanOf(*directory_[i]))
+      marked += directory_[i]->DoubtGroups();
+    return marked;
+  }
+
+  Sweep SweepUnresolved(uint64_t hash) const {
+    const OrderedTable& table = TableOf(hash);
+    const int prefix_bits = table.prefix_bits();
+    const uint64_t last = prefix_bits == 0 ? ~uint64_t{0} : hash | ~uint64_t{0} >> prefix_bits;
+    const auto found = table.FirstUnresolved(hash);
+    return {.unresolved = found, .next = found ? table.HashBehind(*found) : last + 1};
   }
 
   Mutex latch;
@@ -135,6 +157,21 @@ void HashIndex::WaitForLatches() {
   for (const auto& partition : partitions_) MutexLock lock(partition->latch);
 }
 
+uint64_t HashIndex::DoubtGroups() {
+  uint64_t marked = 0;
+  for (const auto& partition : partitions_) {
+    MutexLock lock(partition->latch);
+    marked += partition->DoubtGroups();
+  }
+  return marked;
+}
+
+HashIndex::Sweep HashIndex::SweepUnresolved(uint64_t hash) const {
+  const Partition& partition = PartitionOf(hash);
+  MutexLock lock(PartitionOf(hash).latch);
+  return partition.SweepUnresolved(hash);
+}
+
 uint64_t HashIndex::slots() const {
   uint64_t total = 0;
   for (const auto& partition : partitions_) {
@@ -151,6 +188,8 @@ HashIndex::Latch::Latch(HashIndex& index, uint64_t hash) : hash_(hash), partitio
 HashIndex::Latch::~Latch() { partition_.latch.Unlock(); }
 
 Slots HashIndex::Latch::Find() const { return partition_.TableOf(hash_).Find(hash_); }
+
+bool HashIndex::Latch::Covers(uint64_t hash) const { return partition_.Covers(hash_, hash); }
 
 bool HashIndex::Latch::Reserve(uint64_t position) { return partition_.Reserve(hash_, position); }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "storage/index/ordered_table.h"
@@ -41,6 +42,8 @@ class HashIndex {
 
     // Candidates for the latched hash, in no order.
     Slots Find() const;
+    // True if the slots of this hash cannot be told from those of the latched one.
+    bool Covers(uint64_t hash) const;
     // Makes sure that the next Insert or Replace of a slot at `position` or below finds room. False: the
     // budget has none.
     [[nodiscard]] bool Reserve(uint64_t position);
@@ -55,6 +58,17 @@ class HashIndex {
     const uint64_t hash_;
     Partition& partition_;
   };
+
+  // Marks as unresolved all slots whose hash cannot be told from that of another: they may be of the same
+  // key. Returns how many were not before. Before any other use.
+  uint64_t DoubtGroups();
+
+  struct Sweep {
+    std::optional<uint64_t> unresolved;  // a hash that leads to an unresolved slot
+    uint64_t next = 0;                   // where to go on; 0: all has been seen
+  };
+  // Looks for unresolved slots from `hash` on, some KiB at a time.
+  Sweep SweepUnresolved(uint64_t hash) const;
 
   // Returns when every latch that was held at the call has been released: what was made unreachable before
   // the call is then in nobody's hands.

@@ -91,6 +91,36 @@ bool OrderedTable::Replace(uint64_t hash, uint64_t position, const Slot& slot) {
   return true;
 }
 
+uint32_t OrderedTable::DoubtGroups() {
+  uint32_t marked = 0;
+  const auto mark = [&](uint64_t& word) {
+    marked += (word & kUnresolved) == 0;
+    word |= kUnresolved;
+  };
+  for (uint32_t i = 0; i + 1 < size_; ++i) {
+    if (words_[i] == 0 || words_[i + 1] == 0 || TagOf(words_[i]) != TagOf(words_[i + 1])) continue;
+    mark(words_[i]);
+    mark(words_[i + 1]);
+  }
+  return marked;
+}
+
+std::optional<uint64_t> OrderedTable::FirstUnresolved(uint64_t hash) const {
+  const uint64_t tag = TagOfHash(hash);
+  for (uint32_t i = HomeOf(tag); i < size_; ++i) {
+    if ((words_[i] & kUnresolved) == 0 || TagOf(words_[i]) < tag) continue;
+    const uint64_t prefix = prefix_bits_ == 0 ? 0 : hash & ~uint64_t{0} << (64 - prefix_bits_);
+    return prefix | TagOf(words_[i]) >> prefix_bits_;
+  }
+  return std::nullopt;
+}
+
+uint64_t OrderedTable::HashBehind(uint64_t hash) const {
+  const int known = std::min(64, prefix_bits_ + tag_bits_);
+  const uint64_t step = uint64_t{1} << (64 - known);
+  return (hash & ~(step - 1)) + step;
+}
+
 bool OrderedTable::Append(uint64_t tag, const Slot& slot) {
   const uint32_t at = std::max(next_, HomeOf(tag & tag_mask_));
   if (at >= size_) return false;

@@ -56,6 +56,16 @@ class OrderedTable {
   // Requires HasRoomFor(slot.position), or a position no longer than the one it replaces. False as Erase.
   bool Replace(uint64_t hash, uint64_t position, const Slot& slot);
 
+  // True if the slots of one hash cannot be told from those of the other.
+  bool SameTag(uint64_t a, uint64_t b) const { return TagOfHash(a) == TagOfHash(b); }
+
+  // Marks as unresolved all slots that share their tag with another. Returns how many were not before.
+  uint32_t DoubtGroups();
+  // A hash that leads to an unresolved slot, the first from `hash` on; nullopt if there is none.
+  std::optional<uint64_t> FirstUnresolved(uint64_t hash) const;
+  // The first hash behind all that have the same tag; 0: there is none.
+  uint64_t HashBehind(uint64_t hash) const;
+
   // A copy that has room for `position` and is larger or wider.
   std::unique_ptr<OrderedTable> Grown(uint64_t position) const;
   // Two tables with the slots whose next bit is 0 and 1. Requires can_split().

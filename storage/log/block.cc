@@ -9,6 +9,43 @@
 
 namespace thermocline::storage {
 
+namespace {
+
+// A chunk is closed at the end of a page if no more than this is lost, so that a cold get reads one page;
+// otherwise when it has kChunkTarget bytes.
+constexpr uint32_t kMaxPadding = 128;
+constexpr uint32_t kChunkTarget = 4096;
+
+}  // namespace
+
+std::optional<uint32_t> ChunkEndBefore(uint32_t chunk_start, uint32_t at, uint32_t bytes) {
+  const uint32_t padding = (kPageBytes - at % kPageBytes) % kPageBytes;
+  if (bytes > padding && padding <= kMaxPadding) return at + padding;
+  if (at - chunk_start >= kChunkTarget) return AlignChunk(at);
+  return std::nullopt;
+}
+
+void BlockUse::Count(const Record& record, uint32_t bytes) {
+  ++records;
+  record_bytes += bytes;
+  CountExpiry(record, bytes);
+}
+
+void BlockUse::CountExpiry(const Record& record, uint32_t bytes) {
+  if (record.expires_at_ms == 0) return;
+  expiring_bytes += bytes;
+  first_expiry_ms = std::min(first_expiry_ms, record.expires_at_ms);
+  last_expiry_ms = std::max(last_expiry_ms, record.expires_at_ms);
+}
+
+uint64_t BlockUse::ExpiredBytes(uint64_t now_ms) const {
+  if (expiring_bytes == 0 || now_ms < first_expiry_ms) return 0;
+  if (now_ms >= last_expiry_ms) return expiring_bytes;
+  const double share = static_cast<double>(now_ms - first_expiry_ms + 1) /
+                       static_cast<double>(last_expiry_ms - first_expiry_ms + 1);
+  return static_cast<uint64_t>(static_cast<double>(expiring_bytes) * share);
+}
+
 std::shared_ptr<BlockMemory> BlockMemory::Allocate(MemoryBudget& budget, uint32_t bytes) {
   MemoryBudget::Grant grant = budget.Take(MemoryBudget::Share::kBlocks, bytes);
   if (!grant) return nullptr;
@@ -83,7 +120,8 @@ std::string EncodeBlockHeader(const Block& block, uint64_t previous, uint64_t st
                         .store_id = store_id,
                         .sequence = block.sequence,
                         .previous = previous,
-                        .version_ceiling = block.version_ceiling};
+                        .version_ceiling = block.version_ceiling,
+                        .relocated = block.relocated ? 1U : 0U};
   header.checksum = ChecksumOf({reinterpret_cast<const char*>(&header), sizeof(header)}, store_id);
   std::string page(kFirstChunkOffset, '\0');
   std::memcpy(page.data(), &header, sizeof(header));

@@ -3,8 +3,10 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -79,19 +81,39 @@ class ChunkTable {
   std::vector<Page> pages_;
 };
 
+// What of a block's bytes is still needed, and until when.
+struct BlockUse {
+  uint64_t records = 0;       // graves included
+  uint64_t record_bytes = 0;  // encoded
+  uint64_t expiring_bytes = 0;
+  uint64_t first_expiry_ms = UINT64_MAX;
+  uint64_t last_expiry_ms = 0;
+
+  void Count(const Record& record, uint32_t bytes);
+  void CountExpiry(const Record& record, uint32_t bytes);
+  uint64_t mean_record_bytes() const { return records == 0 ? 0 : record_bytes / records; }
+  // How many of the expiring bytes have expired by now, if expiries are spread evenly.
+  uint64_t ExpiredBytes(uint64_t now_ms) const;
+};
+
 // One block of the log: its file, and its memory while it is resident.
 //
 // Who may touch what: the fields behind "log" are guarded by the log's mutex until the block is sealed and
 // constant from then on; those behind "committer" belong to the one thread that commits.
 struct Block {
-  Block(uint64_t sequence_number, std::string file_path, uint32_t block_bytes)
-      : sequence(sequence_number), path(std::move(file_path)), bytes(block_bytes), chunks(block_bytes) {}
+  Block(uint64_t sequence_number, std::string file_path, uint32_t block_bytes, bool is_relocated = false)
+      : sequence(sequence_number),
+        path(std::move(file_path)),
+        bytes(block_bytes),
+        relocated(is_relocated),
+        chunks(block_bytes) {}
 
   Position position_of(uint32_t offset) const { return sequence * bytes + offset; }
 
   const uint64_t sequence;
   const std::string path;
   const uint32_t bytes;  // capacity
+  bool relocated;        // written by compaction; constant once the block stands in the log
 
   // log
   uint64_t version_ceiling = 0;
@@ -99,6 +121,12 @@ struct Block {
   ChunkTable chunks;
   uint32_t used = 0;  // end of the last closed chunk
   bool sealed = false;
+  BlockUse use;
+
+  // Of record_bytes: what nobody needs any more. Estimated where the size of a dead record is not known.
+  std::atomic<uint64_t> dead_bytes{0};
+  // See BlockHold.
+  std::atomic<uint32_t> holds{0};
 
   // The beginning of the memory while the block is resident, else nullptr. Read under a latch of the index:
   // the memory lives at least until that latch is released (HashIndex::WaitForLatches stands between the
@@ -117,6 +145,32 @@ struct Block {
   // sealed and on the disk.
   absl::StatusOr<ColdChunk> ReadChunk(Position position, uint64_t store_id) const;
 };
+
+// Keeps a block from being destroyed while something reads its file. Taken under a latch of the index.
+class BlockHold {
+ public:
+  BlockHold() = default;
+  explicit BlockHold(Block& block) : block_(&block) { block.holds.fetch_add(1, std::memory_order_relaxed); }
+  BlockHold(BlockHold&& other) noexcept : block_(std::exchange(other.block_, nullptr)) {}
+  BlockHold& operator=(BlockHold&& other) noexcept {
+    std::swap(block_, other.block_);
+    return *this;
+  }
+  ~BlockHold() {
+    // Release: what was read is done; acquired by who destroys the block.
+    if (block_ != nullptr) block_->holds.fetch_sub(1, std::memory_order_release);
+  }
+
+  const Block* operator->() const { return block_; }
+  const Block& operator*() const { return *block_; }
+  explicit operator bool() const { return block_ != nullptr; }
+
+ private:
+  Block* block_ = nullptr;
+};
+
+// Where the open chunk should be closed before a record of `bytes` is put at `at`; nullopt: it should not.
+std::optional<uint32_t> ChunkEndBefore(uint32_t chunk_start, uint32_t at, uint32_t bytes);
 
 // The header page of a new block.
 std::string EncodeBlockHeader(const Block& block, uint64_t previous, uint64_t store_id);

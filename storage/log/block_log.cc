@@ -1,28 +1,17 @@
 #include "storage/log/block_log.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 
 #include <fmt/format.h>
 
 namespace thermocline::storage {
 namespace {
 
-// A chunk is closed at the end of a page if no more than this is lost, so that a cold get reads one page;
-// otherwise when it has kChunkTarget bytes.
-constexpr uint32_t kMaxPadding = 128;
-constexpr uint32_t kChunkTarget = 4096;
-
 // So much unsynced data starts a commit that nobody waits for.
 constexpr uint64_t kWriteBehindBytes = 4 << 20;
-
-// Where the open chunk should be closed before a record of `bytes` is put at `at`; nullopt: it should not.
-std::optional<uint32_t> ChunkEndBefore(uint32_t chunk_start, uint32_t at, uint32_t bytes) {
-  const uint32_t padding = (kPageBytes - at % kPageBytes) % kPageBytes;
-  if (bytes > padding && padding <= kMaxPadding) return at + padding;
-  if (at - chunk_start >= kChunkTarget) return AlignChunk(at);
-  return std::nullopt;
-}
 
 }  // namespace
 
@@ -35,7 +24,7 @@ absl::StatusOr<std::unique_ptr<BlockLog>> BlockLog::Open(const Config& config, c
                                                          RecoveredLog recovered) {
   std::unique_ptr<BlockLog> log(new BlockLog(config, world));
   log->next_sequence_ = recovered.next_sequence;
-  log->last_sequence_ = recovered.blocks.empty() ? 0 : recovered.blocks.back()->sequence;
+  log->last_sequence_ = recovered.tail == nullptr ? 0 : recovered.tail->sequence;
   {
     MutexLock lock(log->mutex_);
     log->next_version_ = recovered.next_version;
@@ -52,38 +41,40 @@ absl::StatusOr<std::unique_ptr<BlockLog>> BlockLog::Open(const Config& config, c
       !status.ok()) {
     return status;
   }
-  Position end = 0;
-  for (auto& block : recovered.blocks) {
-    end = block->position_of(block->used);
-    log->blocks_.fetch_add(1, std::memory_order_relaxed);
-    log->disk_bytes_.fetch_add(block->file_bytes, std::memory_order_relaxed);
-    log->table_.Add(std::move(block));
-  }
+  // Of the tail as it was sealed just now.
+  const Position end =
+      recovered.tail == nullptr ? recovered.end : recovered.tail->position_of(recovered.tail->used);
+  for (auto& block : recovered.blocks) log->Add(std::move(block));
   MutexLock lock(log->mutex_);
   log->Activate();
   log->horizon_ = log->tail();
   log->last_chunk_end_ = end;
-  log->begin_ = log->table_.Next(0)->position_of(kFirstChunkOffset);
   log->ScheduleCommit();  // prepares the block after this one
   return log;
 }
 
 std::optional<BlockLog::Appended> BlockLog::Append(Record record, Position below) {
   Filling filling;
+  uint32_t bytes = 0;
   {
     MutexLock lock(mutex_);
-    if (!accepts_writes() || !MakeRoom(record)) return std::nullopt;
+    const bool copy = record.version != 0;
+    if (!accepts_writes() || (out_of_credit() && !copy) || !MakeRoom(record)) return std::nullopt;
     if (open_->position_of(open_->bytes) > below) return std::nullopt;
-    record.version = next_version_++;
+    if (record.version == 0) record.version = next_version_++;
     if (chunk_start_ == 0) OpenChunk();
     filling = StartFilling(tail());
-    cursor_ += EncodedBytes(record, filling.position, filling.base_version);
+    bytes = EncodedBytes(record, filling.position, filling.base_version);
+    cursor_ += bytes;
     ++chunk_records_;
+    open_->use.Count(record, bytes);
+    if (throttled_ && !copy) credit_ -= bytes;
     ScheduleTick();
     if (tail() - horizon_ >= kWriteBehindBytes) ScheduleCommit();
   }
+  record_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   Fill(filling, record);
-  return Appended{filling.position, record.version};
+  return Appended{filling.position, record.version, bytes};
 }
 
 std::optional<uint64_t> BlockLog::UpdateInPlace(Position position, uint32_t old_bytes, Record record) {
@@ -96,6 +87,7 @@ std::optional<uint64_t> BlockLog::UpdateInPlace(Position position, uint32_t old_
     if (record.version >= open_->version_ceiling) return std::nullopt;
     if (EncodedBytes(record, position, open_->base_version) != old_bytes) return std::nullopt;
     ++next_version_;
+    open_->use.CountExpiry(record, old_bytes);
     filling = StartFilling(position);
     ScheduleTick();
   }
@@ -125,7 +117,7 @@ std::optional<uint64_t> BlockLog::NextVersion() {
 // stand, so that is asked anew after every change.
 bool BlockLog::MakeRoom(const Record& record) {
   Record numbered = record;
-  numbered.version = next_version_;
+  if (numbered.version == 0) numbered.version = next_version_;
   while (true) {
     const uint32_t at = chunk_start_ != 0 ? cursor_ : cursor_ + sizeof(ChunkHeader);
     const uint32_t bytes = EncodedBytes(numbered, open_->position_of(at), open_->base_version);
@@ -210,15 +202,19 @@ void BlockLog::WhenDurable(Done done) {
   done(status.ok() ? status : OutcomeUnknown(status));
 }
 
-void BlockLog::WhenRoom(Done done) {
+void BlockLog::WhenRoom(Done done, For what) {
   absl::Status status;
   {
     MutexLock lock(mutex_);
     status = closed_ ? absl::UnavailableError("the store is closing") : failure_;
     if (status.ok()) status = no_room_;
     if (status.ok()) {
-      parked_.push_back(std::move(done));
-      ScheduleCommit();
+      if (what == For::kCopies) {
+        parked_copies_.push_back(std::move(done));
+      } else {
+        parked_.push_back(std::move(done));
+      }
+      if (what == For::kCopies || !out_of_credit()) ScheduleCommit();
       return;
     }
   }
@@ -247,10 +243,131 @@ std::shared_ptr<const void> BlockLog::Pin(Position position) const {
   return block->memory;
 }
 
-absl::StatusOr<ColdChunk> BlockLog::ReadCold(Position position) const {
-  const Block* block = BlockOf(position);
-  if (block == nullptr) return absl::DataLossError(fmt::format("no block holds log position {}", position));
-  return block->ReadChunk(position, config_.store_id);
+BlockHold BlockLog::Hold(Position position) const {
+  Block* const block = table_.Find(position / config_.block_bytes);
+  return block == nullptr ? BlockHold() : BlockHold(*block);
+}
+
+BlockHold BlockLog::HoldFrom(uint64_t sequence) const {
+  Block* const block = sequence == 0 ? table_.Next(0) : table_.Next(sequence - 1);
+  return block == nullptr ? BlockHold() : BlockHold(*block);
+}
+
+void BlockLog::MarkDead(Position position, uint32_t bytes) {
+  Block* const block = table_.Find(position / config_.block_bytes);
+  if (block == nullptr) return;
+  uint64_t dead = bytes;
+  if (dead == 0) {
+    // What is not resident was sealed: its use is constant.
+    const auto resident = Resident(position);
+    dead = resident ? resident->bytes : block->use.mean_record_bytes();
+  }
+  block->dead_bytes.fetch_add(dead, std::memory_order_relaxed);
+  dead_bytes_.fetch_add(dead, std::memory_order_relaxed);
+}
+
+std::vector<BlockLog::Usage> BlockLog::usage(uint64_t now_ms) const {
+  MutexLock lock(mutex_);
+  const uint64_t on_disk = horizon_ / config_.block_bytes;
+  std::vector<Usage> usage;
+  for (const Block* block = table_.Next(0); block != nullptr; block = table_.Next(block->sequence)) {
+    const bool written = block->relocated || block->sequence < on_disk;
+    if (!block->sealed || !written) continue;
+    const uint64_t dead = block->dead_bytes.load(std::memory_order_relaxed) + block->use.ExpiredBytes(now_ms);
+    // The last estimate may be too high by the size of a record.
+    const uint64_t at_most = std::min<uint64_t>(block->use.record_bytes, block->used);
+    usage.push_back({.sequence = block->sequence,
+                     .used = block->used,
+                     .live_bytes = block->used - std::min(dead, at_most)});
+  }
+  return usage;
+}
+
+std::vector<uint64_t> BlockLog::sequences() const {
+  MutexLock lock(mutex_);
+  std::vector<uint64_t> sequences;
+  for (const Block* block = table_.Next(0); block != nullptr; block = table_.Next(block->sequence))
+    sequences.push_back(block->sequence);
+  return sequences;
+}
+
+void BlockLog::MarkDeadIn(uint64_t sequence, uint64_t bytes) {
+  MutexLock lock(mutex_);
+  Block* const block = table_.Find(sequence);
+  if (block == nullptr) return;
+  block->dead_bytes.fetch_add(bytes, std::memory_order_relaxed);
+  dead_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+}
+
+void BlockLog::MarkRecordsDeadIn(uint64_t sequence, uint64_t records) {
+  uint64_t mean = 0;
+  {
+    MutexLock lock(mutex_);
+    if (const Block* block = table_.Find(sequence)) mean = block->use.mean_record_bytes();
+  }
+  MarkDeadIn(sequence, records * mean);
+}
+
+void BlockLog::Throttle(bool on) {
+  MutexLock lock(mutex_);
+  throttled_ = on;
+  if (!parked_.empty()) ScheduleCommit();
+}
+
+void BlockLog::AddCredit(uint64_t bytes) {
+  MutexLock lock(mutex_);
+  credit_ = std::min<int64_t>(credit_ + static_cast<int64_t>(bytes), config_.block_bytes / 4);
+  if (!parked_.empty()) ScheduleCommit();
+}
+
+// Those whom the credit may serve, the others go on waiting.
+std::deque<BlockLog::Done> BlockLog::TakeParked() {
+  constexpr int64_t kSmallRecord = 64;
+  std::deque<Done> taken;
+  if (!throttled_) {
+    taken.swap(parked_);
+  } else {
+    for (int64_t bytes = credit_; bytes > 0 && !parked_.empty(); bytes -= kSmallRecord) {
+      taken.push_back(std::move(parked_.front()));
+      parked_.pop_front();
+    }
+  }
+  std::move(parked_copies_.begin(), parked_copies_.end(), std::back_inserter(taken));
+  parked_copies_.clear();
+  return taken;
+}
+
+void BlockLog::SetAside(uint32_t count, SetAsideDone done) {
+  {
+    MutexLock lock(mutex_);
+    if (!closed_) {
+      setting_aside_ = SettingAside{count, std::move(done)};
+      ScheduleCommit();
+      return;
+    }
+  }
+  done(absl::UnavailableError("the store is closing"));
+}
+
+void BlockLog::Add(std::unique_ptr<Block> block) {
+  blocks_.fetch_add(1, std::memory_order_relaxed);
+  disk_bytes_.fetch_add(block->file_bytes, std::memory_order_relaxed);
+  record_bytes_.fetch_add(block->use.record_bytes, std::memory_order_relaxed);
+  dead_bytes_.fetch_add(block->dead_bytes.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  MutexLock lock(mutex_);
+  table_.Add(std::move(block));
+}
+
+void BlockLog::Retire(std::vector<uint64_t> sequences, Done done) {
+  {
+    MutexLock lock(mutex_);
+    if (!closed_) {
+      retiring_.push_back({std::move(sequences), std::move(done)});
+      ScheduleCommit();
+      return;
+    }
+  }
+  done(absl::UnavailableError("the store is closing"));
 }
 
 uint32_t BlockLog::used_of(const Block& block) const {
@@ -265,7 +382,9 @@ BlockLog::Counters BlockLog::counters() const {
           .disk_bytes = disk_bytes_,
           .written_bytes = written_bytes_,
           .syncs = syncs_,
-          .unsynced_bytes = tail() - horizon_};
+          .unsynced_bytes = tail() - horizon_,
+          .record_bytes = record_bytes_,
+          .dead_bytes = dead_bytes_};
 }
 
 }  // namespace thermocline::storage

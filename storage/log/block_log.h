@@ -57,10 +57,12 @@ class BlockLog {
   struct Appended {
     Position position = 0;
     uint64_t version = 0;
+    uint32_t bytes = 0;
   };
 
   struct Counters {
     uint64_t blocks, resident_blocks, disk_bytes, written_bytes, syncs, unsynced_bytes;
+    uint64_t record_bytes, dead_bytes;
   };
 
   // Makes a new block, then finishes the recovery (see recovery.h): writes are possible when this returns OK.
@@ -69,8 +71,8 @@ class BlockLog {
   // Runs no more tasks; Close() first.
   ~BlockLog();
 
-  // Appends a record with the next version, somewhere before `below`. Under a latch. nullopt: there is no
-  // room now, or writes are refused: call WhenRoom.
+  // Appends a record with the next version, or its own if it has one, somewhere before `below`. Under a
+  // latch. nullopt: there is no room now, or writes are refused: call WhenRoom.
   std::optional<Appended> Append(Record record, Position below);
   // Overwrites the record at `position` if it still stands in the open chunk and the new one takes exactly as
   // many bytes. Under a latch. Returns the new version, or nullopt: append instead.
@@ -82,8 +84,9 @@ class BlockLog {
   // Calls `done` when everything appended so far is on the disk, perhaps at once. UNKNOWN if the sync failed.
   void WhenDurable(Done done);
   // Calls `done` with OK when the committer has made room, later, or with the reason why there is none,
-  // perhaps at once.
-  void WhenRoom(Done done);
+  // perhaps at once. kCopies: for records that have their versions; they are not throttled.
+  enum class For { kWrites, kCopies };
+  void WhenRoom(Done done, For what = For::kWrites);
   // OK, or why writes are refused.
   absl::Status write_status() const;
 
@@ -93,19 +96,51 @@ class BlockLog {
   // Keeps the block of a resident record in memory. Under a latch. nullptr while the record may still be
   // updated in place.
   std::shared_ptr<const void> Pin(Position position) const;
-  // Reads from the disk the chunk that holds `position`. Blocks. The block must not be resident, or have been
-  // so just now.
-  absl::StatusOr<ColdChunk> ReadCold(Position position) const;
+  // Keeps the block of a record that is not resident, to read it from the disk without a latch. Under a
+  // latch. Empty: the block is gone, and nothing that lives was in it.
+  BlockHold Hold(Position position) const;
+  // Under a latch.
+  bool Stands(Position position) const { return BlockOf(position) != nullptr; }
+  // The record at `position` is not needed any more; `bytes` is its size, 0 if that is not known. Under a
+  // latch.
+  void MarkDead(Position position, uint32_t bytes);
 
   // Closes the open chunk: everything before the returned position will never change.
   Position Freeze();
-  Position begin() const { return begin_; }
   // The next records will stand below it, for a while at least: half as far again as the log has come.
   Position bound() const { return bound_.load(std::memory_order_relaxed); }
-  const Block* BlockOf(Position position) const { return table_.Find(position / config_.block_bytes); }
-  // The next block of the log, or nullptr.
-  const Block* BlockAfter(uint64_t sequence) const { return table_.Next(sequence); }
+  // The first block from `sequence` on. Under a latch. Empty: there is none.
+  BlockHold HoldFrom(uint64_t sequence) const;
   uint32_t used_of(const Block& block) const;
+
+  // What compaction needs. One caller at a time.
+
+  struct Usage {
+    uint64_t sequence = 0;
+    uint64_t used = 0;
+    uint64_t live_bytes = 0;  // of used; estimated, see Block::dead_bytes
+  };
+  // Of every block that is sealed and on the disk, in their order.
+  std::vector<Usage> usage(uint64_t now_ms) const;
+  // Of all blocks, in their order.
+  std::vector<uint64_t> sequences() const;
+  // So many bytes of a block's records are not needed any more, or so many records. No such block: nothing.
+  void MarkDeadIn(uint64_t sequence, uint64_t bytes);
+  void MarkRecordsDeadIn(uint64_t sequence, uint64_t records);
+  // While it is on, writers get room only for as many bytes as there was credit added.
+  void Throttle(bool on);
+  void AddCredit(uint64_t bytes);
+  // Sets `count` sequence numbers aside and calls `done` with the first of them when all that is appended
+  // from then on stands behind the last.
+  using SetAsideDone = absl::AnyInvocable<void(absl::StatusOr<uint64_t>)>;
+  void SetAside(uint32_t count, SetAsideDone done);
+  // A block with a number that was set aside, sealed and on the disk.
+  void Add(std::unique_ptr<Block> block);
+  // Takes blocks out of the log, to which nothing points any more, and calls `done` when nobody finds them
+  // any more. Their files stay.
+  void Retire(std::vector<uint64_t> sequences, Done done);
+  absl::Status Unlink(uint64_t sequence);
+  std::string PathOf(uint64_t sequence) const { return config_.directory + "/" + BlockFileName(sequence); }
 
   struct End {
     Position position;  // of the end of the last chunk; 0: there is none
@@ -136,7 +171,17 @@ class BlockLog {
     uint32_t end;
     bool sealed;
   };
+  struct SettingAside {
+    uint32_t count;
+    SetAsideDone done;
+  };
+  struct Retiring {
+    std::vector<uint64_t> sequences;
+    Done done;
+  };
   BlockLog(const Config& config, const Collaborators& world);
+
+  const Block* BlockOf(Position position) const { return table_.Find(position / config_.block_bytes); }
 
   // block_log.cc: appending.
   bool MakeRoom(const Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -149,6 +194,8 @@ class BlockLog {
   bool SwitchBlock() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Activate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Position tail() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return open_->position_of(cursor_); }
+  bool out_of_credit() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return throttled_ && credit_ <= 0; }
+  std::deque<Done> TakeParked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool accepts_writes() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return failure_.ok() && !closed_; }
   void ScheduleCommit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -168,14 +215,16 @@ class BlockLog {
   absl::StatusOr<std::unique_ptr<Block>> CreateBlock();
   absl::Status KeepHeadroom();
   bool EvictOldest();
+  absl::StatusOr<uint64_t> TakeNumbers(uint32_t count);
+  void SetNumbersAside(const absl::Status& log_status);
+  void RetireBlocks();
 
   const Config config_;
   const Collaborators world_;
   const std::shared_ptr<Gate> gate_;  // of tasks that have not run yet
-  Position begin_ = 0;
-  BlockTable table_;
 
   mutable Mutex mutex_;
+  BlockTable table_;  // changed under mutex_
   Block* open_ ABSL_GUARDED_BY(mutex_) = nullptr;
   std::unique_ptr<Block> next_ ABSL_GUARDED_BY(mutex_);  // prepared, on the disk
   uint32_t cursor_ ABSL_GUARDED_BY(mutex_) = 0;          // where the next record or chunk goes in open_
@@ -186,9 +235,14 @@ class BlockLog {
   Position horizon_ ABSL_GUARDED_BY(mutex_) = 0;      // everything before it is on the disk
   std::deque<Block*> dirty_ ABSL_GUARDED_BY(mutex_);  // not wholly on the disk, oldest first
   std::vector<Waiter> waiters_ ABSL_GUARDED_BY(mutex_);
-  std::vector<Done> parked_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Done> parked_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Done> parked_copies_ ABSL_GUARDED_BY(mutex_);
+  bool throttled_ ABSL_GUARDED_BY(mutex_) = false;
+  int64_t credit_ ABSL_GUARDED_BY(mutex_) = 0;    // bytes; a record may overdraw it
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);  // of a write or sync: final
   absl::Status no_room_ ABSL_GUARDED_BY(mutex_);  // why the next block could not be made; tried again
+  std::optional<SettingAside> setting_aside_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Retiring> retiring_ ABSL_GUARDED_BY(mutex_);
   bool commit_scheduled_ ABSL_GUARDED_BY(mutex_) = false;
   bool tick_scheduled_ ABSL_GUARDED_BY(mutex_) = false;
   bool retry_scheduled_ ABSL_GUARDED_BY(mutex_) = false;
@@ -204,14 +258,17 @@ class BlockLog {
 
   // The committer's own.
   uint64_t next_sequence_ = 1;
-  uint64_t last_sequence_ = 0;   // of the newest block that stands in the log
-  std::deque<Block*> resident_;  // sealed, on the disk and in memory; oldest first
+  uint64_t last_sequence_ = 0;                   // of the newest block that stands in the log
+  std::deque<Block*> resident_;                  // sealed, on the disk and in memory; oldest first
+  std::vector<std::unique_ptr<Block>> retired_;  // still held by readers
 
   std::atomic<uint64_t> blocks_{0};
   std::atomic<uint64_t> resident_blocks_{0};
   std::atomic<uint64_t> disk_bytes_{0};
   std::atomic<uint64_t> written_bytes_{0};
   std::atomic<uint64_t> syncs_{0};
+  std::atomic<uint64_t> record_bytes_{0};
+  std::atomic<uint64_t> dead_bytes_{0};
 };
 
 }  // namespace thermocline::storage

@@ -10,8 +10,9 @@
 
 namespace thermocline::storage {
 
-// The blocks of the log by their sequence numbers. One thread adds; any may find, without a lock: release
-// when a pointer is stored, acquire when it is read.
+// The blocks of the log by their sequence numbers. One thread at a time changes it; any may find, without a
+// lock: release when a pointer is stored, acquire when it is read. Who removes a block must wait before it
+// destroys it until nobody can still hold a pointer that Find or Next returned.
 class BlockTable {
  public:
   // Past the last sequence number that fits; the log is refused more blocks there.
@@ -44,11 +45,21 @@ class BlockTable {
     return page == nullptr ? nullptr : (*page)[sequence % kPage].load(std::memory_order_acquire);
   }
 
+  // The block, which must be there, is no longer found.
+  std::unique_ptr<Block> Remove(uint64_t sequence) {
+    Page* const page = pages_[sequence / kPage].load(std::memory_order_relaxed);
+    return std::unique_ptr<Block>((*page)[sequence % kPage].exchange(nullptr, std::memory_order_relaxed));
+  }
+
   // The block that follows `sequence`, or nullptr.
   Block* Next(uint64_t sequence) const {
     const uint64_t last = last_.load(std::memory_order_acquire);
     while (++sequence <= last) {
-      if (Block* block = Find(sequence)) return block;
+      if (pages_[sequence / kPage].load(std::memory_order_acquire) == nullptr) {
+        sequence |= kPage - 1;
+      } else if (Block* block = Find(sequence)) {
+        return block;
+      }
     }
     return nullptr;
   }

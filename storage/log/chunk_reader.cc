@@ -24,6 +24,23 @@ absl::StatusOr<std::optional<std::string_view>> ChunkReader::Next() {
   return chunk;
 }
 
+absl::Status VisitRecords(std::string_view chunk, Position position,
+                          absl::FunctionRef<absl::Status(Position, const DecodedRecord&)> visit) {
+  ChunkHeader header;
+  std::memcpy(&header, chunk.data(), sizeof(header));
+  uint32_t at = sizeof(header);
+  for (uint32_t i = 0; i < header.records(); ++i) {
+    const auto decoded = DecodeRecord(chunk.substr(at), position + at, header.base_version);
+    if (!decoded) {
+      return absl::DataLossError(fmt::format(
+          "the record at log position {} does not fit its chunk, although the checksum does", position + at));
+    }
+    if (absl::Status status = visit(position + at, *decoded); !status.ok()) return status;
+    at += decoded->bytes;
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::optional<std::string_view>> ChunkReader::NextFromFile() {
   uint32_t wanted = kReadBytes;
   while (true) {

@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 #include "storage/log/block.h"
@@ -34,5 +36,10 @@ class ChunkReader {
   std::string buffer_;
   uint32_t buffer_offset_ = 0;  // where buffer_ stands in the block
 };
+
+// Calls `visit` for each record of a chunk that stands at `position`. DATA_LOSS if one does not fit; an error
+// of `visit` ends it.
+absl::Status VisitRecords(std::string_view chunk, Position position,
+                          absl::FunctionRef<absl::Status(Position, const DecodedRecord&)> visit);
 
 }  // namespace thermocline::storage

@@ -1,6 +1,7 @@
 // The part of BlockLog that runs on its commit executor: group commit, and memory for what comes next.
 
 #include <algorithm>
+#include <iterator>
 #include <thread>
 #include <utility>
 
@@ -52,12 +53,12 @@ void BlockLog::ScheduleRetry() {
 }
 
 void BlockLog::RunCommitter() {
-  std::vector<Done> parked;
+  std::deque<Done> parked;
   absl::Status status;
   {
     MutexLock lock(mutex_);
-    parked.swap(parked_);
     status = failure_;
+    parked = TakeParked();
   }
   // What a failed write or sync left on the disk is unknown, and a second sync would prove nothing.
   if (status.ok()) status = Commit();
@@ -67,6 +68,14 @@ void BlockLog::RunCommitter() {
     status = PrepareNextBlock();
     if (status.ok()) status = KeepHeadroom();
   }
+  if (!status.ok()) {
+    MutexLock lock(mutex_);
+    throttled_ = false;
+    auto rest = TakeParked();
+    std::move(rest.begin(), rest.end(), std::back_inserter(parked));
+  }
+  SetNumbersAside(status);
+  RetireBlocks();
   for (Done& done : parked) done(status);
 }
 
@@ -234,6 +243,78 @@ absl::StatusOr<std::unique_ptr<Block>> BlockLog::CreateBlock() {
   return block;
 }
 
+// Numbers below those of every block that writers will append to: what is relocated under them is older, in
+// the order of the log, than what supersedes it meanwhile.
+absl::StatusOr<uint64_t> BlockLog::TakeNumbers(uint32_t count) {
+  std::unique_ptr<Block> unused;
+  {
+    MutexLock lock(mutex_);
+    unused = std::move(next_);
+    last_sequence_ = open_->sequence;
+  }
+  if (unused != nullptr) {
+    blocks_.fetch_sub(1, std::memory_order_relaxed);
+    disk_bytes_.fetch_sub(unused->file_bytes, std::memory_order_relaxed);
+    // If it stays, recovery finds an empty block and removes it.
+    world_.files.Remove(unused->path).IgnoreError();
+    unused.reset();
+  }
+  const uint64_t first = next_sequence_;
+  if (first + count >= BlockTable::kEnd)
+    return absl::ResourceExhaustedError("the log has used up its block numbers");
+  next_sequence_ += count;
+  if (absl::Status status = PrepareNextBlock(); !status.ok()) return status;
+  MutexLock lock(mutex_);
+  if (!SwitchBlock()) return absl::UnavailableError("no block to go on with");
+  return first;
+}
+
+void BlockLog::SetNumbersAside(const absl::Status& log_status) {
+  std::optional<SettingAside> request;
+  {
+    MutexLock lock(mutex_);
+    request.swap(setting_aside_);
+  }
+  if (!request) return;
+  if (!log_status.ok()) return request->done(log_status);
+  request->done(TakeNumbers(request->count));
+}
+
+void BlockLog::RetireBlocks() {
+  std::vector<Retiring> requests;
+  {
+    MutexLock lock(mutex_);
+    requests.swap(retiring_);
+  }
+  std::vector<std::unique_ptr<Block>> removed;
+  for (const Retiring& request : requests) {
+    MutexLock lock(mutex_);
+    for (const uint64_t sequence : request.sequences) removed.push_back(table_.Remove(sequence));
+  }
+  for (const auto& block : removed) {
+    const auto resident = std::find(resident_.begin(), resident_.end(), block.get());
+    if (resident == resident_.end()) continue;
+    resident_.erase(resident);
+    block->resident.store(nullptr, std::memory_order_release);
+    resident_blocks_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  if (!removed.empty()) world_.wait_for_latches();
+  for (auto& block : removed) {
+    block->memory.reset();
+    blocks_.fetch_sub(1, std::memory_order_relaxed);
+    disk_bytes_.fetch_sub(block->file_bytes, std::memory_order_relaxed);
+    record_bytes_.fetch_sub(block->use.record_bytes, std::memory_order_relaxed);
+    dead_bytes_.fetch_sub(block->dead_bytes.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    retired_.push_back(std::move(block));
+  }
+  // Acquire: see BlockHold.
+  std::erase_if(retired_,
+                [](const auto& block) { return block->holds.load(std::memory_order_acquire) == 0; });
+  for (Retiring& request : requests) request.done(absl::OkStatus());
+}
+
+absl::Status BlockLog::Unlink(uint64_t sequence) { return world_.files.Remove(PathOf(sequence)); }
+
 absl::Status BlockLog::KeepHeadroom() {
   while (world_.budget.available() < config_.memory_headroom && EvictOldest()) {
   }
@@ -257,9 +338,19 @@ bool BlockLog::EvictOldest() {
 }
 
 absl::StatusOr<BlockLog::End> BlockLog::Close() {
+  std::optional<SettingAside> unserved;
+  std::vector<Retiring> unretired;
   {
     MutexLock lock(mutex_);
     closed_ = true;
+    unserved.swap(setting_aside_);
+    unretired.swap(retiring_);
+  }
+  const absl::Status closing = absl::UnavailableError("the store is closing");
+  if (unserved) unserved->done(closing);
+  for (Retiring& request : unretired) request.done(closing);
+  {
+    MutexLock lock(mutex_);
     if (!failure_.ok()) return failure_;
   }
   gate_->Close();

@@ -12,7 +12,9 @@ constexpr uint8_t kTombstoneFlag = 1;
 constexpr uint8_t kExpiryFlag = 2;
 constexpr uint8_t kDisplacedFlag = 4;
 constexpr uint8_t kUnresolvedFlag = 8;
-constexpr uint8_t kKnownFlags = 15;
+constexpr uint8_t kDeepFlag = 16;
+constexpr uint8_t kGraveFlag = 32;
+constexpr uint8_t kKnownFlags = 63;
 
 // Leaves room for some 500 000 versions in either direction, so that most updates fit in place.
 constexpr int kMinVersionBytes = 3;
@@ -61,7 +63,18 @@ uint64_t ChecksumOf(std::string_view header_and_payload, uint64_t store_id) {
                               header_and_payload.size() - sizeof(uint64_t), store_id);
 }
 
+std::string_view GraveKey(const uint64_t& hash) {
+  return {reinterpret_cast<const char*>(&hash), sizeof(hash)};
+}
+
+uint64_t HashOfGrave(const Record& grave) {
+  uint64_t hash = 0;
+  std::memcpy(&hash, grave.key.data(), sizeof(hash));
+  return hash;
+}
+
 uint32_t EncodedBytes(const Record& record, Position position, uint64_t base_version) {
+  if (record.grave) return 1 + VarintBytes(position - record.displaced) + sizeof(uint64_t);
   uint64_t bytes = 1 + VarintBytes(record.key.size()) + record.key.size();
   if (!record.tombstone) bytes += VarintBytes(record.value.size()) + record.value.size();
   bytes += VarintBytes(VersionField(record, base_version), kMinVersionBytes);
@@ -72,7 +85,14 @@ uint32_t EncodedBytes(const Record& record, Position position, uint64_t base_ver
 
 void EncodeRecord(const Record& record, Position position, uint64_t base_version, char* out) {
   const int flags = (record.tombstone ? kTombstoneFlag : 0) | (record.expires_at_ms != 0 ? kExpiryFlag : 0) |
-                    (record.displaced != 0 ? kDisplacedFlag : 0) | (record.unresolved ? kUnresolvedFlag : 0);
+                    (record.displaced != 0 ? kDisplacedFlag : 0) | (record.unresolved ? kUnresolvedFlag : 0) |
+                    (record.deep ? kDeepFlag : 0);
+  if (record.grave) {
+    *out++ = static_cast<char>(kGraveFlag | kDisplacedFlag);
+    out = PutVarint(out, position - record.displaced);
+    std::memcpy(out, record.key.data(), sizeof(uint64_t));
+    return;
+  }
   *out++ = static_cast<char>(flags);
   out = PutVarint(out, record.key.size());
   if (!record.tombstone) out = PutVarint(out, record.value.size());
@@ -85,17 +105,37 @@ void EncodeRecord(const Record& record, Position position, uint64_t base_version
   }
 }
 
+namespace {
+
+std::optional<DecodedRecord> DecodeGrave(std::string_view in, Position position) {
+  const std::string_view whole = in;
+  uint64_t back = 0;
+  in.remove_prefix(1);
+  if (!GetVarint(in, back) || back == 0 || back >= position || in.size() < sizeof(uint64_t))
+    return std::nullopt;
+  DecodedRecord decoded;
+  decoded.record.key = in.substr(0, sizeof(uint64_t));
+  decoded.record.displaced = position - back;
+  decoded.record.grave = true;
+  decoded.bytes = static_cast<uint32_t>(whole.size() - in.size() + sizeof(uint64_t));
+  return decoded;
+}
+
+}  // namespace
+
 std::optional<DecodedRecord> DecodeRecord(std::string_view in, Position position, uint64_t base_version) {
   const std::string_view whole = in;
   if (in.empty()) return std::nullopt;
   const auto flags = static_cast<uint8_t>(in[0]);
+  if (flags == (kGraveFlag | kDisplacedFlag)) return DecodeGrave(in, position);
   in.remove_prefix(1);
-  if ((flags & ~kKnownFlags) != 0) return std::nullopt;
+  if ((flags & (~kKnownFlags | kGraveFlag)) != 0) return std::nullopt;
 
   DecodedRecord decoded;
   Record& record = decoded.record;
   record.tombstone = (flags & kTombstoneFlag) != 0;
   record.unresolved = (flags & kUnresolvedFlag) != 0;
+  record.deep = (flags & kDeepFlag) != 0;
   uint64_t key_bytes = 0;
   uint64_t value_bytes = 0;
   uint64_t version = 0;

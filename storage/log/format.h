@@ -15,7 +15,7 @@ namespace thermocline::storage {
 // for a record.
 using Position = uint64_t;
 
-inline constexpr uint32_t kFormatVersion = 1;
+inline constexpr uint32_t kFormatVersion = 2;
 inline constexpr uint32_t kPageBytes = 4096;
 
 // The first page of a block file. Written and synced before the block takes its first record, and never
@@ -29,7 +29,7 @@ struct BlockHeader {
   uint64_t sequence;         // of this block, from 1
   uint64_t previous;         // sequence of the block before it in the log; 0: none
   uint64_t version_ceiling;  // every version given out while this block was the newest is below
-  uint64_t reserved;         // 0
+  uint64_t relocated;        // 1: a block that compaction wrote, 0: one that writers append to
 
   static constexpr uint64_t kMagic = 0x4b434f4c424d4854;  // "THMBLOCK"
 };
@@ -72,8 +72,13 @@ uint64_t ChecksumOf(std::string_view header_and_payload, uint64_t store_id);
 //                      (not in a       the difference to   (ms since  (how far back
 //                      tombstone)      the block's base,   1970)      in the log)
 //                                      at least 3 bytes
+//
+// A grave says that the record at `displaced` is dead, for what had superseded it is gone:
+//
+//   flags   displaced  hash of the dead record's key
+//   u8      varint     8 bytes
 struct Record {
-  std::string_view key;
+  std::string_view key;  // of a grave: the 8 bytes of the hash
   std::string_view value;
   uint64_t version = 0;
   uint64_t expires_at_ms = 0;  // 0: never
@@ -82,7 +87,13 @@ struct Record {
   // Nobody compared the key of what was displaced, or of what that had displaced: there may be live keys
   // behind it.
   bool unresolved = false;
+  // Of an unresolved record: there may also be live keys behind what was displaced, if that says so itself.
+  bool deep = false;
+  bool grave = false;
 };
+
+std::string_view GraveKey(const uint64_t& hash);
+uint64_t HashOfGrave(const Record& grave);
 
 // The most bytes that a record with a key and value of these sizes can take.
 constexpr uint64_t MaxEncodedBytes(uint64_t key_bytes, uint64_t value_bytes) {

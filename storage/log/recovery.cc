@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "storage/log/chunk_reader.h"
+
 namespace thermocline::storage {
 namespace {
 
@@ -17,12 +19,13 @@ constexpr uint64_t kReadBytes = 1 << 20;
 class Reader {
  public:
   Reader(const std::string& directory, std::vector<uint64_t> sequences, uint64_t store_id,
-         uint32_t block_bytes, FileSystem& files, MemoryBudget& budget,
-         absl::FunctionRef<absl::Status(Position, const Record&)> visit)
+         uint32_t block_bytes, const Roster& roster, FileSystem& files, MemoryBudget& budget,
+         absl::FunctionRef<absl::Status(Position, const DecodedRecord&)> visit)
       : directory_(directory),
         sequences_(std::move(sequences)),
         store_id_(store_id),
         block_bytes_(block_bytes),
+        roster_(roster),
         files_(files),
         budget_(budget),
         visit_(visit) {}
@@ -32,12 +35,16 @@ class Reader {
  private:
   enum class Header { kValid, kUnfinished };
 
+  bool Listed(uint64_t sequence) const {
+    return std::binary_search(roster_.sequences.begin(), roster_.sequences.end(), sequence);
+  }
+  absl::Status CheckRoster() const;
   absl::Status ReadBlock(uint64_t sequence);
+  absl::Status ReadListed(std::unique_ptr<Block> block, std::string_view bytes, Header header);
   absl::StatusOr<std::string_view> Load(Block& block);
-  absl::StatusOr<Header> ReadHeader(const Block& block, std::string_view bytes, uint64_t& previous);
+  absl::StatusOr<Header> ReadHeader(Block& block, std::string_view bytes, uint64_t& previous);
   absl::Status CheckPrevious(const Block& block, uint64_t previous, bool has_chunks) const;
-  absl::Status ReadChunks(Block& block, std::string_view bytes);
-  absl::Status VisitRecords(const Block& block, std::string_view chunk, uint32_t offset);
+  absl::StatusOr<bool> ReadChunks(Block& block, std::string_view bytes);
   absl::Status LookBehind(const Block& block, std::string_view bytes, uint32_t from, Position end);
   absl::Status CheckCleanEnd(const CleanEnd& clean_end);
   absl::Status Lost(const std::string& path, uint64_t offset, std::string_view why) const;
@@ -47,9 +54,10 @@ class Reader {
   const std::vector<uint64_t> sequences_;
   const uint64_t store_id_;
   const uint32_t block_bytes_;
+  const Roster& roster_;
   FileSystem& files_;
   MemoryBudget& budget_;
-  absl::FunctionRef<absl::Status(Position, const Record&)> visit_;
+  absl::FunctionRef<absl::Status(Position, const DecodedRecord&)> visit_;
 
   RecoveredLog log_;
   std::deque<Block*> resident_;
@@ -69,7 +77,7 @@ absl::Status Reader::Lost(const std::string& path, uint64_t offset, std::string_
 absl::StatusOr<std::string_view> Reader::Load(Block& block) {
   // Leaves room for the blocks to be written and for the index, which grows as records are visited.
   const uint64_t wanted = std::max(budget_.limit() / 4, uint64_t{3} * block_bytes_);
-  while (budget_.available() < wanted && !resident_.empty()) {
+  while (budget_.available() < wanted && !resident_.empty() && resident_.front() != log_.tail) {
     resident_.front()->resident.store(nullptr, std::memory_order_relaxed);
     resident_.front()->memory.reset();
     resident_.pop_front();
@@ -96,8 +104,7 @@ absl::StatusOr<std::string_view> Reader::Load(Block& block) {
 }
 
 // kUnfinished: no valid header and nothing behind it; a crash or a full disk came before the block was ready.
-absl::StatusOr<Reader::Header> Reader::ReadHeader(const Block& block, std::string_view bytes,
-                                                  uint64_t& previous) {
+absl::StatusOr<Reader::Header> Reader::ReadHeader(Block& block, std::string_view bytes, uint64_t& previous) {
   BlockHeader header{};
   std::memcpy(&header, bytes.data(), std::min(sizeof(header), bytes.size()));
   const std::string_view raw(reinterpret_cast<const char*>(&header), sizeof(header));
@@ -123,12 +130,13 @@ absl::StatusOr<Reader::Header> Reader::ReadHeader(const Block& block, std::strin
     return Lost(block.path, 0, "its header is that of another block; was it renamed?");
   }
   previous = header.previous;
+  block.relocated = header.relocated != 0;
   log_.next_version = std::max(log_.next_version, header.version_ceiling);
   return Header::kValid;
 }
 
 absl::Status Reader::CheckPrevious(const Block& block, uint64_t previous, bool has_chunks) const {
-  if (previous == 0) return absl::OkStatus();
+  if (previous < std::max<uint64_t>(1, roster_.below)) return absl::OkStatus();
   if (!std::binary_search(sequences_.begin(), sequences_.end(), previous)) {
     return absl::DataLossError(
         fmt::format("{} is missing: {} follows it. Nothing was changed. Restore it from a copy",
@@ -152,6 +160,11 @@ absl::Status Reader::ReadBlock(uint64_t sequence) {
   uint64_t previous = 0;
   auto header = ReadHeader(*block, *bytes, previous);
   if (!header.ok()) return header.status();
+  if (Listed(sequence)) return ReadListed(std::move(block), *bytes, *header);
+  if (*header == Header::kValid && block->relocated) {
+    log_.garbage.push_back(block->path);
+    return absl::OkStatus();
+  }
   const Position start = block->position_of(kFirstChunkOffset);
   const bool has_chunks =
       *header == Header::kValid && ValidChunkAt(*bytes, kFirstChunkOffset, start, store_id_) != nullptr;
@@ -159,17 +172,35 @@ absl::Status Reader::ReadBlock(uint64_t sequence) {
     if (absl::Status status = CheckPrevious(*block, previous, has_chunks); !status.ok()) return status;
   }
   if (has_chunks && !end_) {
-    if (absl::Status status = ReadChunks(*block, *bytes); !status.ok()) return status;
+    auto whole = ReadChunks(*block, *bytes);
+    if (!whole.ok()) return whole.status();
+    log_.end = block->position_of(block->used);
+    log_.tail = block.get();
     resident_.push_back(block.get());
     log_.blocks.push_back(std::move(block));
-    return absl::OkStatus();
+    if (*whole) return absl::OkStatus();
+    end_ = log_.end;
+    log_.seal_last = true;
+    return LookBehind(*log_.tail, *bytes, log_.tail->used, *end_);
   }
   log_.garbage.push_back(block->path);
   if (*header == Header::kUnfinished) unfinished_.push_back(sequence);
   return LookBehind(*block, *bytes, kFirstChunkOffset, end_.value_or(start));
 }
 
-absl::Status Reader::ReadChunks(Block& block, std::string_view bytes) {
+absl::Status Reader::ReadListed(std::unique_ptr<Block> block, std::string_view bytes, Header header) {
+  if (header != Header::kValid) return Lost(block->path, 0, "its header fails its checksum");
+  auto whole = ReadChunks(*block, bytes);
+  if (!whole.ok()) return whole.status();
+  if (!*whole) return Lost(block->path, block->used, "no valid chunk stands here");
+  if (!block->relocated) log_.end = block->position_of(block->used);
+  resident_.push_back(block.get());
+  log_.blocks.push_back(std::move(block));
+  return absl::OkStatus();
+}
+
+// False: the chunks end without one that says it is the last.
+absl::StatusOr<bool> Reader::ReadChunks(Block& block, std::string_view bytes) {
   uint32_t offset = kFirstChunkOffset;
   bool last = false;
   while (!last) {
@@ -178,8 +209,17 @@ absl::Status Reader::ReadChunks(Block& block, std::string_view bytes) {
     block.base_version = chunk->base_version;
     block.chunks.Add(offset);
     log_.on_disk = std::max(log_.on_disk, chunk->horizon);
-    if (absl::Status status = VisitRecords(block, bytes.substr(offset, chunk->bytes), offset); !status.ok())
+    const auto visit = [&](Position position, const DecodedRecord& decoded) {
+      ++log_.records;
+      log_.next_version = std::max(log_.next_version, decoded.record.version + 1);
+      block.use.Count(decoded.record, decoded.bytes);
+      return visit_(position, decoded);
+    };
+    if (absl::Status status =
+            VisitRecords(bytes.substr(offset, chunk->bytes), block.position_of(offset), visit);
+        !status.ok()) {
       return status;
+    }
     last = chunk->last();
     offset += chunk->bytes;
   }
@@ -187,26 +227,7 @@ absl::Status Reader::ReadChunks(Block& block, std::string_view bytes) {
   block.flushed = offset;
   block.sealed = true;
   block.resident.store(block.memory->data(), std::memory_order_relaxed);
-  if (last) return absl::OkStatus();
-  end_ = block.position_of(offset);
-  log_.seal_last = true;
-  return LookBehind(block, bytes, offset, *end_);
-}
-
-absl::Status Reader::VisitRecords(const Block& block, std::string_view chunk, uint32_t offset) {
-  const auto* header = reinterpret_cast<const ChunkHeader*>(chunk.data());
-  uint32_t at = sizeof(ChunkHeader);
-  for (uint32_t i = 0; i < header->records(); ++i) {
-    const Position position = block.position_of(offset + at);
-    const auto decoded = DecodeRecord(chunk.substr(at), position, header->base_version);
-    if (!decoded)
-      return Lost(block.path, offset + at, "a record does not fit its chunk, although the checksum does");
-    if (absl::Status status = visit_(position, decoded->record); !status.ok()) return status;
-    at += decoded->bytes;
-    ++log_.records;
-    log_.next_version = std::max(log_.next_version, decoded->record.version + 1);
-  }
-  return absl::OkStatus();
+  return last;
 }
 
 // Behind the end there may be torn chunks and whole ones that nobody waited for; none may know of a horizon
@@ -226,24 +247,41 @@ absl::Status Reader::LookBehind(const Block& block, std::string_view bytes, uint
 }
 
 absl::Status Reader::CheckCleanEnd(const CleanEnd& clean_end) {
-  const Position end = log_.blocks.empty() ? 0 : log_.blocks.back()->position_of(log_.blocks.back()->used);
+  // Below, the roster says what must be there, and the last appended block may have been compacted away.
+  const bool appended = clean_end.position / block_bytes_ >= roster_.below;
+  const Position end = appended ? log_.end : clean_end.position;
   if (end < clean_end.position) {
     return Lost(PathOf(clean_end.position / block_bytes_),
                 end / block_bytes_ == clean_end.position / block_bytes_ ? end % block_bytes_ : 0,
                 "the log was closed in order, and is shorter now");
   }
   // No crash: no version was given out beyond what the marker says, whatever the headers reserved.
-  if (end == clean_end.position) {
+  if (end == clean_end.position && (appended || log_.tail == nullptr)) {
     log_.next_version = clean_end.next_version;
     log_.on_disk = end;
   }
   return absl::OkStatus();
 }
 
+absl::Status Reader::CheckRoster() const {
+  for (const uint64_t sequence : roster_.sequences) {
+    if (std::binary_search(sequences_.begin(), sequences_.end(), sequence)) continue;
+    return absl::DataLossError(
+        fmt::format("{} is missing. Nothing was changed. Restore it from a copy", PathOf(sequence)));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<RecoveredLog> Reader::Read(std::optional<CleanEnd> clean_end) {
+  if (absl::Status status = CheckRoster(); !status.ok()) return status;
+  log_.next_sequence = std::max<uint64_t>(1, roster_.below);
   for (const uint64_t sequence : sequences_) {
-    if (absl::Status status = ReadBlock(sequence); !status.ok()) return status;
-    log_.next_sequence = sequence + 1;
+    if (sequence < roster_.below && !Listed(sequence)) {
+      log_.garbage.push_back(PathOf(sequence));
+    } else if (absl::Status status = ReadBlock(sequence); !status.ok()) {
+      return status;
+    }
+    log_.next_sequence = std::max(log_.next_sequence, sequence + 1);
   }
   if (clean_end) {
     if (absl::Status status = CheckCleanEnd(*clean_end); !status.ok()) return status;
@@ -273,9 +311,9 @@ absl::Status Seal(Block& block, File& file, uint64_t store_id) {
 }  // namespace
 
 absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t store_id, uint32_t block_bytes,
-                                     std::optional<CleanEnd> clean_end, FileSystem& files,
-                                     MemoryBudget& budget,
-                                     absl::FunctionRef<absl::Status(Position, const Record&)> visit) {
+                                     const Roster& roster, std::optional<CleanEnd> clean_end,
+                                     FileSystem& files, MemoryBudget& budget,
+                                     absl::FunctionRef<absl::Status(Position, const DecodedRecord&)> visit) {
   auto names = files.List(directory);
   if (!names.ok()) return names.status();
   std::vector<uint64_t> sequences;
@@ -288,7 +326,8 @@ absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t stor
     sequences.push_back(sequence);
   }
   std::sort(sequences.begin(), sequences.end());
-  return Reader(directory, std::move(sequences), store_id, block_bytes, files, budget, visit).Read(clean_end);
+  return Reader(directory, std::move(sequences), store_id, block_bytes, roster, files, budget, visit)
+      .Read(clean_end);
 }
 
 absl::Status FreeGarbage(const RecoveredLog& log, FileSystem& files) {
@@ -299,8 +338,8 @@ absl::Status FreeGarbage(const RecoveredLog& log, FileSystem& files) {
     if (absl::Status status = (*file)->Truncate(kFirstChunkOffset); !status.ok()) return status;
   }
   if (!log.seal_last) return absl::OkStatus();
-  auto file = files.Open(log.blocks.back()->path, FileSystem::Mode::kReadWrite);
-  return file.ok() ? (*file)->Truncate(log.blocks.back()->used) : file.status();
+  auto file = files.Open(log.tail->path, FileSystem::Mode::kReadWrite);
+  return file.ok() ? (*file)->Truncate(log.tail->used) : file.status();
 }
 
 absl::Status FinishRecovery(const std::string& directory, uint64_t store_id, RecoveredLog& log,
@@ -310,11 +349,11 @@ absl::Status FinishRecovery(const std::string& directory, uint64_t store_id, Rec
     if (absl::Status status = files.Remove(*path); !status.ok()) return status;
     if (absl::Status status = files.SyncDirectory(directory); !status.ok()) return status;
   }
-  if (log.blocks.empty()) return absl::OkStatus();
+  if (log.tail == nullptr) return absl::OkStatus();
 
   // What a killed process had written may not be on the disk, and if its sync had failed, another sync alone
   // would not bring it there. It was read, so it counts: it is written again, before a later chunk says so.
-  Block& block = *log.blocks.back();
+  Block& block = *log.tail;
   auto file = files.Open(block.path, FileSystem::Mode::kReadWrite);
   if (!file.ok()) return file.status();
   const Position start = block.position_of(0);

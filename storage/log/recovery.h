@@ -23,6 +23,14 @@ struct CleanEnd {
   uint64_t next_version = 1;
 };
 
+// Which blocks are left after compaction. Below it says all; blocks from `below` on follow one another
+// without gaps, but for those that compaction was about to write when it stopped.
+struct Roster {
+  uint64_t generation = 0;
+  uint64_t below = 0;
+  std::vector<uint64_t> sequences;  // ascending, all smaller than `below`
+};
+
 // What is in the directory of the log, and what has to be done to it before it can be written again.
 struct RecoveredLog {
   // In the order of the log; the newest are resident as far as memory allows, the last one always.
@@ -33,7 +41,9 @@ struct RecoveredLog {
   uint64_t truncated_bytes = 0;  // of chunks that were torn, or stood behind a torn one
 
   Position on_disk = 0;              // everything before it certainly is
-  bool seal_last = false;            // the last block was still open
+  Position end = 0;                  // of what was appended; 0: nothing, or all of it was compacted away
+  Block* tail = nullptr;             // the last block that was appended to, if the roster does not list it
+  bool seal_last = false;            // that block was still open
   std::vector<std::string> garbage;  // files of blocks in which nothing is valid, oldest first
 };
 
@@ -43,12 +53,15 @@ struct RecoveredLog {
 // says that the log was on the disk beyond that place (its horizon), or the log was closed in order beyond
 // it, acknowledged data is gone: DATA_LOSS. Otherwise the rest is a torn tail that nobody was promised.
 //
+// A block that the roster lists must be whole. What it does not list, and what compaction wrote but did not
+// publish, counts for nothing.
+//
 // DATA_LOSS also for a missing block or a damaged block header; FAILED_PRECONDITION for files that are not
 // this store's. Messages name the file and offset. An error of `visit` ends the recovery.
 absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t store_id, uint32_t block_bytes,
-                                     std::optional<CleanEnd> clean_end, FileSystem& files,
-                                     MemoryBudget& budget,
-                                     absl::FunctionRef<absl::Status(Position, const Record&)> visit);
+                                     const Roster& roster, std::optional<CleanEnd> clean_end,
+                                     FileSystem& files, MemoryBudget& budget,
+                                     absl::FunctionRef<absl::Status(Position, const DecodedRecord&)> visit);
 
 // Gives back the space of the garbage and behind the end of the log, and changes nothing else: a new block
 // needs it where the disk is full.

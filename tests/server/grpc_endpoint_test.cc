@@ -41,7 +41,7 @@ class GrpcEndpointTest : public ::testing::Test {
     options.block_bytes = 32 << 20;
     // Only what the engine does while it opens may need its executors.
     std::thread pump([this] { Pump(opened_); });
-    auto engine = storage::Engine::Open(options, {files_, clock_, random_, reads_, commits_});
+    auto engine = storage::Engine::Open(options, {files_, clock_, random_, reads_, commits_, background_});
     opened_ = true;
     pump.join();
     if (!engine.ok()) ADD_FAILURE() << engine.status();
@@ -120,6 +120,7 @@ class GrpcEndpointTest : public ::testing::Test {
   storage::SystemRandom random_;
   storage::ThreadPool reads_{"read", 2};
   thermocline::testing::ManualExecutor commits_{1};
+  thermocline::testing::ManualExecutor background_{2};
   std::atomic<bool> opened_ = false;
   std::atomic<bool> hold_ = false;
   std::thread committer_;
@@ -133,7 +134,7 @@ class GrpcEndpointTest : public ::testing::Test {
  private:
   void Pump(const std::atomic<bool>& stop) {
     while (!stop) {
-      if (commits_.RunUntilIdle() > 0) continue;
+      if (commits_.RunUntilIdle() + background_.RunUntilIdle() > 0) continue;
       commits_.Advance(std::chrono::milliseconds(1));
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }

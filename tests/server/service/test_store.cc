@@ -17,7 +17,7 @@ TestStore::TestStore(uint64_t memory_bytes, uint32_t block_bytes) {
   options.directory = "/data";
   options.memory_bytes = memory_bytes;
   options.block_bytes = block_bytes;
-  auto engine = storage::Engine::Open(options, {disk_, clock_, random_, reads_, commits_});
+  auto engine = storage::Engine::Open(options, {disk_, clock_, random_, reads_, commits_, background_});
   if (!engine.ok()) {
     std::cerr << "cannot open the test's store: " << engine.status() << "\n";
     std::abort();
@@ -30,7 +30,7 @@ TestStore::TestStore(uint64_t memory_bytes, uint32_t block_bytes) {
 TestStore::~TestStore() { Settle(); }
 
 void TestStore::Settle() {
-  while (reads_.RunUntilIdle() + commits_.RunUntilIdle() > 0) {
+  while (reads_.RunUntilIdle() + commits_.RunUntilIdle() + background_.RunUntilIdle() > 0) {
   }
 }
 
@@ -40,6 +40,7 @@ absl::Status TestStore::Await(const std::function<void(Done)>& start) {
   for (int i = 0; i < 100 && !result.has_value(); ++i) {
     Settle();
     commits_.Advance(std::chrono::milliseconds(100));
+    background_.Advance(std::chrono::milliseconds(100));
     reads_.Advance(std::chrono::milliseconds(100));
   }
   if (!result.has_value()) {

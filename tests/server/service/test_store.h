@@ -58,6 +58,7 @@ class TestStore {
   storage::SeededRandom random_{2};
   testing::ManualExecutor reads_{3};
   testing::ManualExecutor commits_{4};
+  testing::ManualExecutor background_{5};
   std::unique_ptr<storage::Engine> engine_;
   std::unique_ptr<KeyValueService> key_value_;
   std::unique_ptr<AdminService> admin_;

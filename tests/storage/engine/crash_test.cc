@@ -50,7 +50,8 @@ class CrashRun {
     for (uint64_t i = 0; i < writes; ++i) {
       WriteOne();
       if (Below(10) == 0) Flush();
-      if (Below(10) == 0) store_.commits.Advance(std::chrono::milliseconds(100));
+      if (Below(10) == 0) store_.Advance(std::chrono::milliseconds(100));
+      if (Below(40) == 0) store_.engine->Compact([](const auto&) {});
       while (Below(3) == 0 && store_.RunOne()) {
       }
     }
@@ -88,6 +89,7 @@ class CrashRun {
       Below(2) == 0 ? store_.disk.Kill() : store_.disk.Crash();
       store_.reads.Drop();
       store_.commits.Drop();
+      store_.background.Drop();
     }
   }
 

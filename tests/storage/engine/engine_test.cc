@@ -183,7 +183,7 @@ TEST_F(EngineTest, AMemoryWriteIsDurableAfterTheFlushInterval) {
                       [&](auto) { answered = true; });
   EXPECT_TRUE(answered) << "acknowledged when readable";
   EXPECT_GT(store.engine->Stats().unsynced_bytes, 0u);
-  store.commits.Advance(store.options.flush_interval);
+  store.Advance(store.options.flush_interval);
   store.RunUntilIdle();
   EXPECT_EQ(store.engine->Stats().unsynced_bytes, 0u);
   store.Crash();
@@ -253,7 +253,7 @@ TEST_F(EngineTest, AFullDiskRefusesWritesUntilThereIsSpace) {
   for (const auto& [key, expected] : written) EXPECT_EQ(store.Read(key), expected);
 
   store.disk.SetCapacity(UINT64_MAX);
-  store.commits.Advance(std::chrono::seconds(1));
+  store.Advance(std::chrono::seconds(1));
   store.RunUntilIdle();
   EXPECT_TRUE(store.Set("after", "1").ok());
   Reopen();
@@ -268,13 +268,13 @@ TEST_F(EngineTest, ADiskThatWasFullForLongIsAsGoodAsNew) {
   const std::string value(10'000, 'v');
   for (int i = 0; i < 500; ++i) {
     store.Set("k" + std::to_string(i % 20), value).IgnoreError();
-    store.commits.Advance(std::chrono::milliseconds(100));
+    store.Advance(std::chrono::milliseconds(100));
     store.RunUntilIdle();
     ASSERT_LE(store.commits.pending(), 3u);
   }
   ASSERT_FALSE(store.engine->Stats().write_status.ok());
   store.disk.SetCapacity(UINT64_MAX);
-  store.commits.Advance(std::chrono::seconds(1));
+  store.Advance(std::chrono::seconds(1));
   store.RunUntilIdle();
   for (int i = 0; i < 20; ++i) {
     ASSERT_TRUE(store.Set("k" + std::to_string(i), value).ok());
@@ -411,7 +411,7 @@ TEST_F(EngineTest, RefusesACursorThatIsNotOne) {
 
 TEST_F(EngineTest, ADirectoryHasOneEngine) {
   SimulatedStore other(2);
-  storage::World world{store.disk, store.clock, store.random, store.reads, store.commits};
+  storage::World world{store.disk, store.clock, store.random, store.reads, store.commits, store.background};
   const auto second = storage::Engine::Open(store.options, world);
   EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition) << second.status();
 }

@@ -23,7 +23,8 @@ class SimulatedStore {
         random(seed + 1),
         reads(seed + 2),
         commits(seed + 3),
-        world_{disk, clock, random, reads, commits} {}
+        background(seed + 4),
+        world_{disk, clock, random, reads, commits, background} {}
   ~SimulatedStore() { CloseIfOpen(); }
 
   static storage::Options SmallOptions() {
@@ -62,7 +63,18 @@ class SimulatedStore {
   }
   // Runs one task that is due.
   bool RunOne() {
-    return random.Next() % 2 == 0 ? reads.RunOne() || commits.RunOne() : commits.RunOne() || reads.RunOne();
+    const uint64_t first = random.Next() % 3;
+    for (uint64_t i = 0; i < 3; ++i) {
+      ManualExecutor* const executors[] = {&reads, &commits, &background};
+      if (executors[(first + i) % 3]->RunOne()) return true;
+    }
+    return false;
+  }
+
+  // Lets time pass for the background work.
+  void Advance(std::chrono::milliseconds time) {
+    commits.Advance(time);
+    background.Advance(time);
   }
 
   absl::StatusOr<std::optional<storage::Entry>> Get(const std::string& key) {
@@ -90,6 +102,11 @@ class SimulatedStore {
     engine->Flush([&](const absl::Status& status) { answer = status; });
     return Await(answer);
   }
+  absl::StatusOr<storage::CompactionReport> Compact() {
+    std::optional<absl::StatusOr<storage::CompactionReport>> answer;
+    engine->Compact([&](auto report) { answer = std::move(report); });
+    return Await(answer);
+  }
   absl::StatusOr<storage::ScanPage> Scan(const storage::ScanRequest& request) {
     std::optional<absl::StatusOr<storage::ScanPage>> answer;
     engine->Scan(request, [&](auto page) { answer = std::move(page); });
@@ -102,13 +119,14 @@ class SimulatedStore {
   storage::SeededRandom random;
   ManualExecutor reads;
   ManualExecutor commits;
+  ManualExecutor background;
   std::unique_ptr<storage::Engine> engine;
 
  private:
   template <typename T>
   T Await(std::optional<T>& answer) {
     while (!answer) {
-      if (!RunOne()) commits.Advance(std::chrono::milliseconds(50));
+      if (!RunOne()) Advance(std::chrono::milliseconds(50));
     }
     return *std::move(answer);
   }
@@ -122,6 +140,7 @@ class SimulatedStore {
   void Drop() {
     reads.Drop();
     commits.Drop();
+    background.Drop();
   }
   void CloseIfOpen() {
     if (engine == nullptr) return;

@@ -21,7 +21,7 @@ using storage::Engine;
 
 class ThreadsTest : public ::testing::Test {
  protected:
-  ThreadsTest() : reads("reads", 2), commits("commits", 1) { Open(); }
+  ThreadsTest() : reads("reads", 2), commits("commits", 1), background("background", 1) { Open(); }
 
   void Open() {
     engine.reset();
@@ -29,7 +29,7 @@ class ThreadsTest : public ::testing::Test {
                                 .memory_bytes = 4 << 20,
                                 .block_bytes = 64 << 10,
                                 .flush_interval = std::chrono::milliseconds(5)},
-                               {files, clock, random, reads, commits});
+                               {files, clock, random, reads, commits, background});
     ASSERT_TRUE(opened.ok()) << opened.status();
     engine = *std::move(opened);
   }
@@ -51,6 +51,7 @@ class ThreadsTest : public ::testing::Test {
   storage::SeededRandom random{1};
   storage::ThreadPool reads;
   storage::ThreadPool commits;
+  storage::ThreadPool background;
   std::unique_ptr<Engine> engine;
 };
 

@@ -35,6 +35,8 @@ void ExpectRoundTrip(const Record& record, uint64_t position, uint64_t base_vers
   EXPECT_EQ(decoded->record.displaced, record.displaced);
   EXPECT_EQ(decoded->record.tombstone, record.tombstone);
   EXPECT_EQ(decoded->record.unresolved, record.unresolved);
+  EXPECT_EQ(decoded->record.deep, record.deep);
+  EXPECT_EQ(decoded->record.grave, record.grave);
   for (size_t cut = 0; cut < bytes.size(); ++cut) {
     const auto partial = DecodeRecord(std::string_view(bytes).substr(0, cut), position, base_version);
     EXPECT_FALSE(partial.has_value()) << cut << " of " << bytes.size();
@@ -52,6 +54,7 @@ TEST(RecordTest, RoundTrips) {
                    .displaced = 1,
                    .unresolved = true},
                   uint64_t{1} << 45, 3);
+  ExpectRoundTrip({.key = "12345678", .displaced = 4096, .grave = true}, 5000, 9);
   const std::string long_key(300, 'k');
   const std::string long_value(3000, 'v');
   ExpectRoundTrip({.key = long_key, .value = long_value, .version = 5}, 5000, 5);
@@ -72,6 +75,12 @@ TEST(RecordTest, GoldenBytes) {
                     .unresolved = true},
                    5000, 100),
             "\x0e\x01\x01\x80\x80\x00\x01\x01kv"s);
+  EXPECT_EQ(
+      Encode({.key = "k", .version = 100, .displaced = 4999, .unresolved = true, .deep = true}, 5000, 100),
+      "\x1c\x01\x00\x80\x80\x00\x01k"s);
+  EXPECT_EQ(Encode({.key = "12345678", .displaced = 4700, .grave = true}, 5000, 100),
+            "\x24\xac\x02"
+            "12345678"s);
 }
 
 TEST(RecordTest, CostsLittle) {
@@ -84,7 +93,17 @@ TEST(RecordTest, CostsLittle) {
 TEST(RecordTest, RefusesWhatIsNoRecord) {
   using std::string_literals::operator""s;
   EXPECT_FALSE(DecodeRecord("", 5000, 0));
-  EXPECT_FALSE(DecodeRecord("\x10\x01\x01\x80\x80\x00kv"s, 5000, 0)) << "unknown flag";
+  EXPECT_FALSE(DecodeRecord("\x40\x01\x01\x80\x80\x00kv"s, 5000, 0)) << "unknown flag";
+  EXPECT_FALSE(
+      DecodeRecord("\x20\x05"
+                   "12345678"s,
+                   5000, 0))
+      << "a grave of nothing";
+  EXPECT_FALSE(
+      DecodeRecord("\x24\x88\x27"
+                   "12345678"s,
+                   5000, 0))
+      << "a grave of position 0";
   EXPECT_FALSE(DecodeRecord("\x00\x00\x01\x80\x80\x00v"s, 5000, 0)) << "empty key";
   EXPECT_FALSE(DecodeRecord("\x04\x01\x01\x80\x80\x00\x00kv"s, 5000, 0)) << "displaces itself";
   EXPECT_FALSE(DecodeRecord("\x04\x01\x01\x80\x80\x00\x88\x27kv"s, 5000, 0)) << "displaces position 0";
@@ -113,7 +132,7 @@ TEST(BlockTest, GoldenHeaders) {
   EXPECT_EQ(page.substr(8, 8), "THMBLOCK");
   uint64_t checksum = 0;
   std::memcpy(&checksum, page.data(), sizeof(checksum));
-  EXPECT_EQ(checksum, 15273402618490166110u);
+  EXPECT_EQ(checksum, 11407721714635793602u);
 }
 
 TEST(BlockTest, FileNames) {

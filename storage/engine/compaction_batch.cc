@@ -1,0 +1,278 @@
+#include "storage/engine/compaction_batch.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace thermocline::storage {
+namespace {
+
+constexpr uint64_t kSliceBytes = 256 << 10;
+
+// A new block ends early when the moves into it take a third of a block's bytes: that is memory.
+constexpr uint64_t kMovesShare = 3;
+
+}  // namespace
+
+uint64_t CompactionBatch::memory_bytes(uint32_t block_bytes) {
+  return block_bytes / kMovesShare + 2 * std::min<uint64_t>(kSliceBytes, block_bytes);
+}
+
+CompactionBatch::CompactionBatch(const Parts& parts, std::vector<uint64_t> victims, uint64_t first,
+                                 uint64_t count)
+    : parts_(parts), victims_(std::move(victims)), next_number_(first), end_number_(first + count) {}
+
+absl::StatusOr<CompactionBatch::Progress> CompactionBatch::Step() {
+  doubtful_hashes_.clear();
+  for (Doubt& doubt : std::exchange(doubts_, {})) {
+    const auto decoded = DecodeRecord(doubt.bytes, doubt.position, doubt.base_version);
+    if (absl::Status status = Judge(doubt.position, *decoded, doubt.base_version); !status.ok())
+      return status;
+  }
+  uint64_t scanned = 0;
+  const uint64_t slice = std::min<uint64_t>(kSliceBytes, parts_.block_bytes);
+  while (doubts_.empty() && scanned < slice) {
+    if (chunks_ == nullptr) {
+      auto opened = OpenNextVictim();
+      if (!opened.ok()) return opened.status();
+      if (!*opened) return Progress::kDone;
+    }
+    auto chunk = chunks_->Next();
+    if (!chunk.ok()) return chunk.status();
+    if (!chunk->has_value()) {
+      chunks_.reset();
+      continue;
+    }
+    ChunkHeader header;
+    std::memcpy(&header, (*chunk)->data(), sizeof(header));
+    const auto judge = [&](Position position, const DecodedRecord& decoded) {
+      return Judge(position, decoded, header.base_version);
+    };
+    if (absl::Status status = VisitRecords(**chunk, chunk_position_, judge); !status.ok()) return status;
+    chunk_position_ += header.bytes;
+    scanned += header.bytes;
+  }
+  work_.bytes_scanned += scanned;
+  return doubts_.empty() ? Progress::kMore : Progress::kDoubts;
+}
+
+absl::StatusOr<bool> CompactionBatch::OpenNextVictim() {
+  if (next_victim_ == victims_.size()) {
+    victim_ = BlockHold();
+    return false;
+  }
+  std::shared_ptr<const BlockMemory> memory;
+  {
+    HashIndex::Latch latch(parts_.index, 0);
+    victim_ = parts_.log.HoldFrom(victims_[next_victim_++]);
+    if (victim_->resident.load(std::memory_order_acquire) != nullptr) memory = victim_->memory;
+  }
+  chunk_position_ = victim_->position_of(kFirstChunkOffset);
+  chunks_ = std::make_unique<ChunkReader>(*victim_, std::move(memory), kFirstChunkOffset,
+                                          parts_.log.used_of(*victim_), parts_.store_id);
+  return true;
+}
+
+absl::Status CompactionBatch::Judge(Position position, const DecodedRecord& decoded, uint64_t base_version) {
+  std::optional<uint64_t> doubtful;
+  if (absl::Status status = Judged(position, decoded, doubtful); !status.ok()) return status;
+  if (!doubtful) return absl::OkStatus();
+  // It is judged again when the chains of that hash are resolved.
+  Doubt doubt = {position, base_version, std::string(decoded.bytes, '\0')};
+  EncodeRecord(decoded.record, position, base_version, doubt.bytes.data());
+  doubts_.push_back(std::move(doubt));
+  doubtful_hashes_.push_back(*doubtful);
+  return absl::OkStatus();
+}
+
+// What lives is copied, what is dead is dropped, and so is a delete.
+absl::Status CompactionBatch::Judged(Position position, const DecodedRecord& decoded,
+                                     std::optional<uint64_t>& doubtful) {
+  const Record& record = decoded.record;
+  if (record.grave) {
+    return StandsAfterwards(record.displaced) ? Bury(HashOfGrave(record), record.displaced)
+                                              : absl::OkStatus();
+  }
+  const uint64_t hash = parts_.hash_of(record.key);
+  const bool expired = record.expires_at_ms != 0 && record.expires_at_ms <= parts_.clock.NowMs();
+  const bool ends = record.tombstone || expired;
+  std::optional<Slot> own;
+  {
+    HashIndex::Latch latch(parts_.index, hash);
+    const Slots slots = latch.Find();
+    bool unresolved = false;
+    for (const Slot& slot : slots) {
+      unresolved |= slot.unresolved;
+      if (slot.position == position) own = slot;
+    }
+    // A lone head is the newest of its key whatever stands behind it, and keeps its link to that, unless that
+    // goes as well.
+    const bool keeps_link = parts_.log.Stands(record.displaced) == StandsAfterwards(record.displaced);
+    if (unresolved && !(own && slots.size() == 1 && !ends && keeps_link)) doubtful = hash;
+  }
+  if (doubtful) return absl::OkStatus();
+  if (own && !ends) return Relocate(position, record, hash, own->unresolved);
+  if (absl::Status status = BuryDisplaced(record, hash, doubtful); !status.ok() || doubtful) return status;
+  ++work_.records_dropped;
+  if (own) Forget(hash, position);
+  return absl::OkStatus();
+}
+
+// Takes the slot of a delete, or of what has expired, out of the index, if it is still there.
+void CompactionBatch::Forget(uint64_t hash, Position head) {
+  HashIndex::Latch latch(parts_.index, hash);
+  for (const Slot& slot : latch.Find()) {
+    if (slot.position != head) continue;
+    latch.Erase(head);
+    parts_.counts.Changed(slot, std::nullopt);
+    if (!slot.tombstone) parts_.log.MarkDead(head, 0);
+    return;
+  }
+}
+
+absl::Status CompactionBatch::Relocate(Position from, Record record, uint64_t hash, bool unresolved) {
+  const bool linked = record.displaced != 0 && StandsAfterwards(record.displaced);
+  if (!linked) record.displaced = 0;
+  record.unresolved = record.unresolved && linked && unresolved;
+  record.deep = record.deep && record.unresolved;
+  const auto to = Write(record);
+  if (!to.ok()) return to.status();
+  moves_.push_back({.hash = hash, .from = from, .linked = linked, .to = *to});
+  ++work_.records_moved;
+  return absl::OkStatus();
+}
+
+// A record is dropped: what it had superseded must stay dead.
+absl::Status CompactionBatch::BuryDisplaced(const Record& record, uint64_t hash,
+                                            std::optional<uint64_t>& doubtful) {
+  const Position dead = record.displaced;
+  if (dead == 0 || !StandsAfterwards(dead)) return absl::OkStatus();
+  if (!record.unresolved) return Bury(hash, dead);
+  // It may be another key's, and live.
+  const auto its_hash = HashAt(dead);
+  if (!its_hash.ok()) return its_hash.status();
+  {
+    HashIndex::Latch latch(parts_.index, *its_hash);
+    bool unresolved = false;
+    for (const Slot& slot : latch.Find()) {
+      if (slot.position == dead) return absl::OkStatus();
+      unresolved |= slot.unresolved;
+    }
+    if (unresolved) doubtful = *its_hash;
+  }
+  return doubtful ? absl::OkStatus() : Bury(*its_hash, dead);
+}
+
+absl::StatusOr<uint64_t> CompactionBatch::HashAt(Position position) {
+  BlockHold hold;
+  {
+    HashIndex::Latch latch(parts_.index, 0);
+    if (const auto resident = parts_.log.Resident(position)) return parts_.hash_of(resident->record.key);
+    hold = parts_.log.Hold(position);
+  }
+  const auto chunk = hold->ReadChunk(position, parts_.store_id);
+  if (!chunk.ok()) return chunk.status();
+  const auto record = chunk->RecordAt(position);
+  if (!record.ok()) return record.status();
+  return parts_.hash_of(record->record.key);
+}
+
+absl::Status CompactionBatch::Bury(uint64_t hash, Position dead) {
+  const auto position = Write({.key = GraveKey(hash), .displaced = dead, .grave = true});
+  if (!position.ok()) return position.status();
+  const uint64_t bytes =
+      EncodedBytes({.key = GraveKey(hash), .displaced = dead, .grave = true}, *position, 0);
+  work_.graves.push_back({dead / parts_.block_bytes, *position / parts_.block_bytes, bytes});
+  return absl::OkStatus();
+}
+
+bool CompactionBatch::StandsAfterwards(Position position) const {
+  const uint64_t block = position / parts_.block_bytes;
+  return parts_.log.Stands(position) && std::find(victims_.begin(), victims_.end(), block) == victims_.end();
+}
+
+absl::StatusOr<Position> CompactionBatch::Write(const Record& record) {
+  const uint64_t most_moves = parts_.block_bytes / kMovesShare / sizeof(Move);
+  while (true) {
+    if (output_ != nullptr && moves_.size() < most_moves) {
+      auto position = output_->Append(record);
+      if (!position.ok()) return position.status();
+      if (position->has_value()) return **position;
+    }
+    if (output_ != nullptr) {
+      if (absl::Status status = FinishOutput(); !status.ok()) return status;
+    }
+    if (absl::Status status = OpenOutput(); !status.ok()) return status;
+  }
+}
+
+absl::Status CompactionBatch::OpenOutput() {
+  if (next_number_ + (finishing_ ? 0 : 1) >= end_number_)
+    return absl::OutOfRangeError("more lives in the blocks than was estimated");
+  auto output = RelocatedBlock::Create({.directory = parts_.log_directory,
+                                        .store_id = parts_.store_id,
+                                        .block_bytes = parts_.block_bytes,
+                                        .sequence = next_number_++},
+                                       parts_.files, parts_.budget);
+  if (!output.ok()) return output.status();
+  output_ = *std::move(output);
+  return absl::OkStatus();
+}
+
+absl::Status CompactionBatch::FinishOutput() {
+  const std::unique_ptr<RelocatedBlock> output = std::move(output_);
+  auto block = output->Finish();
+  const std::vector<Move> moves = std::exchange(moves_, {});
+  if (!block.ok()) return block.status();
+  work_.bytes_written += (*block)->used;
+  parts_.log.Add(*std::move(block));
+  absl::Status status;
+  for (const Move& move : moves) {
+    if (status.ok()) status = Install(move);
+    // The copy is in the log all the same.
+    if (!status.ok()) parts_.graves.Add(move.hash, move.to);
+  }
+  return status;
+}
+
+absl::Status CompactionBatch::Install(const Move& move) {
+  HashIndex::Latch latch(parts_.index, move.hash);
+  const Slots slots = latch.Find();
+  for (const Slot& slot : slots) {
+    if (slot.position != move.from) continue;
+    if (!latch.Reserve(move.to))
+      return absl::ResourceExhaustedError("no memory for the index: raise --memory");
+    const Slot moved = {.position = move.to,
+                        .unresolved = slot.unresolved && (move.linked || slots.size() > 1),
+                        .tombstone = slot.tombstone};
+    latch.Replace(slot.position, moved);
+    parts_.counts.Changed(slot, moved);
+    parts_.log.MarkDead(move.from, 0);
+    return absl::OkStatus();
+  }
+  // Superseded meanwhile, or displaced by a record that did not look whose it was: resolving that chain will
+  // find the original, and copy it again if it is the newest of its key.
+  if (std::any_of(slots.begin(), slots.end(), [](const Slot& slot) { return slot.unresolved; }))
+    late_doubts_.push_back(move.hash);
+  parts_.graves.Add(move.hash, move.to);
+  parts_.log.MarkDead(move.to, 0);
+  return absl::OkStatus();
+}
+
+absl::Status CompactionBatch::Finish() {
+  finishing_ = true;
+  for (const GraveList::Grave& grave : parts_.graves.TakeAll()) {
+    if (!StandsAfterwards(grave.dead)) continue;
+    if (absl::Status status = Bury(grave.hash, grave.dead); !status.ok()) return status;
+  }
+  if (output_ == nullptr) return absl::OkStatus();
+  if (output_->empty()) {
+    output_.reset();
+    return absl::OkStatus();
+  }
+  return FinishOutput();
+}
+
+}  // namespace thermocline::storage

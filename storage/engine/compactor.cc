@@ -1,0 +1,331 @@
+#include "storage/engine/compactor.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace thermocline::storage {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kPollPause{50};
+
+// Used bytes over living ones: from kStart on there is compaction, above kLimit writers get no more room than
+// compaction wins.
+constexpr double kStart = 1.20;
+constexpr double kLimit = 1.30;
+
+// A block is worth it when so much of it is dead; and when compaction is asked for.
+constexpr double kMinDead = 0.05;
+constexpr double kMinDeadForced = 0.005;
+
+// Several blocks together: what survives ends up side by side, and is colder than what is written meanwhile.
+constexpr size_t kMaxVictims = 16;
+constexpr uint64_t kBlocksOfSurvivors = 4;
+
+// Chains resolved per poll when nobody waits for it, and tables of the index looked at for them.
+constexpr int kResolutions = 1024;
+constexpr int kTables = 4096;
+
+double DeadShare(const BlockLog::Usage& usage) {
+  return 1 - static_cast<double>(usage.live_bytes) / static_cast<double>(usage.used);
+}
+
+// Cost and benefit as in LFS (Rosenblum and Ousterhout, 1992): the space that is won, for the time it will
+// stay so, over the work. Age stands for how long what lives in the block goes on living.
+double Merit(const BlockLog::Usage& usage, uint64_t newest) {
+  const double live = 1 - DeadShare(usage);
+  return (1 - live) * static_cast<double>(newest - usage.sequence + 1) / (1 + live);
+}
+
+}  // namespace
+
+Compactor::Compactor(const Parts& parts, Roster roster)
+    : parts_(parts), roster_(std::move(roster)), generation_(roster_.generation) {}
+
+void Compactor::NoteGrave(const CompactionBatch::GraveNote& note) {
+  grave_bytes_[note.dead][note.holder] += note.bytes;
+}
+
+void Compactor::Schedule(absl::AnyInvocable<void()> step, milliseconds delay) {
+  auto task = [gate = gate_, step = std::move(step)]() mutable {
+    if (!gate->Enter()) return;
+    step();
+    gate->Leave();
+  };
+  if (delay.count() == 0) {
+    parts_.background.Run(std::move(task));
+  } else {
+    parts_.background.RunAfter(delay, std::move(task));
+  }
+}
+
+absl::Status Compactor::Start() {
+  memory_ = parts_.batch.budget.Take(MemoryBudget::Share::kCompaction,
+                                     CompactionBatch::memory_bytes(parts_.batch.block_bytes));
+  if (!memory_) return absl::ResourceExhaustedError("no memory for compaction: raise --memory");
+  Schedule([this] { PollAgain(); });
+  return absl::OkStatus();
+}
+
+void Compactor::Stop() {
+  gate_->Close();
+  batch_.reset();
+  std::vector<Done> waiting;
+  {
+    MutexLock lock(mutex_);
+    waiting.swap(waiting_);
+  }
+  std::move(forced_by_.begin(), forced_by_.end(), std::back_inserter(waiting));
+  forced_by_.clear();
+  for (Done& done : waiting) done(absl::UnavailableError("the store is closing"));
+}
+
+void Compactor::Compact(Done done) {
+  {
+    MutexLock lock(mutex_);
+    waiting_.push_back(std::move(done));
+  }
+  Schedule([this] { Poll(); });
+}
+
+void Compactor::PollAgain() {
+  if (std::exchange(poll_scheduled_, true)) return;
+  Schedule(
+      [this] {
+        poll_scheduled_ = false;
+        Poll();
+      },
+      kPollPause);
+}
+
+void Compactor::Poll() {
+  if (batch_ != nullptr || running_.load(std::memory_order_relaxed)) return;
+  if (forced_by_.empty()) {
+    MutexLock lock(mutex_);
+    forced_by_.swap(waiting_);
+    report_ = {};
+    forced_since_ = std::chrono::steady_clock::now();
+  }
+  Debt debt;
+  const auto victims = Victims(!forced_by_.empty(), debt);
+  const bool over = static_cast<double>(debt.used) > kLimit * static_cast<double>(debt.live);
+  parts_.batch.log.Throttle(over && !victims.empty());
+  if (!victims.empty()) return Begin(victims);
+  if (!forced_by_.empty()) ServeForced(absl::OkStatus());
+  ResolveSome();
+}
+
+std::vector<BlockLog::Usage> Compactor::Victims(bool forced, Debt& debt) const {
+  std::vector<BlockLog::Usage> usage = parts_.batch.log.usage(parts_.batch.clock.NowMs());
+  for (const auto& block : usage) {
+    debt.used += block.used;
+    debt.live += block.live_bytes;
+  }
+  const bool due = static_cast<double>(debt.used) > kStart * static_cast<double>(debt.live) &&
+                   debt.used - debt.live > 2 * uint64_t{parts_.batch.block_bytes};
+  if (usage.empty() || (!due && !forced)) return {};
+  const uint64_t newest = usage.back().sequence;
+  const double least = forced ? kMinDeadForced : kMinDead;
+  std::erase_if(usage, [&](const auto& block) { return DeadShare(block) < least; });
+  std::sort(usage.begin(), usage.end(),
+            [&](const auto& a, const auto& b) { return Merit(a, newest) > Merit(b, newest); });
+  uint64_t survivors = 0;
+  size_t count = 0;
+  while (count < std::min(usage.size(), kMaxVictims) &&
+         survivors < kBlocksOfSurvivors * parts_.batch.block_bytes) {
+    survivors += usage[count++].live_bytes;
+  }
+  usage.resize(count);
+  return usage;
+}
+
+void Compactor::Begin(const std::vector<BlockLog::Usage>& victims) {
+  running_.store(true, std::memory_order_relaxed);
+  uint64_t live = 0;
+  std::vector<uint64_t> sequences;
+  for (const auto& victim : victims) {
+    live += victim.live_bytes;
+    sequences.push_back(victim.sequence);
+  }
+  // Oldest first, so that what was written together stays together.
+  std::sort(sequences.begin(), sequences.end());
+  const auto count =
+      static_cast<uint32_t>((live + live / 4) / parts_.batch.block_bytes * numbers_factor_ + 3);
+  parts_.batch.log.SetAside(count, [this, gate = gate_, count, sequences = std::move(sequences)](
+                                       absl::StatusOr<uint64_t> first) mutable {
+    Schedule([this, count, first = std::move(first), sequences = std::move(sequences)]() mutable {
+      if (!first.ok()) return End(first.status());
+      end_number_ = *first + count;
+      batch_ = std::make_unique<CompactionBatch>(parts_.batch, std::move(sequences), *first, count);
+      Step();
+    });
+  });
+}
+
+void Compactor::Step() {
+  const uint64_t before = batch_->work().bytes_scanned;
+  const auto progress = batch_->Step();
+  if (!progress.ok()) {
+    if (absl::IsOutOfRange(progress.status())) numbers_factor_ *= 2;
+    return End(progress.status());
+  }
+  parts_.batch.log.AddCredit((batch_->work().bytes_scanned - before) / 4);
+  switch (*progress) {
+    case CompactionBatch::Progress::kMore:
+      return Schedule([this] { Step(); });
+    case CompactionBatch::Progress::kDoubts:
+      return Resolve(batch_->doubts(), &Compactor::Step);
+    case CompactionBatch::Progress::kDone:
+      return Commit();
+  }
+}
+
+void Compactor::Resolve(std::vector<uint64_t> hashes, void (Compactor::*then)()) {
+  struct Pending {
+    Mutex mutex;
+    size_t left ABSL_GUARDED_BY(mutex);
+    absl::Status status ABSL_GUARDED_BY(mutex);
+  };
+  std::sort(hashes.begin(), hashes.end());
+  hashes.erase(std::unique(hashes.begin(), hashes.end()), hashes.end());
+  auto pending = std::make_shared<Pending>();
+  {
+    MutexLock lock(pending->mutex);
+    pending->left = hashes.size();
+  }
+  if (hashes.empty()) return (this->*then)();
+  for (const uint64_t hash : hashes) {
+    parts_.resolver.Resolve(hash, [this, gate = gate_, pending, then](const absl::Status& status) {
+      absl::Status all;
+      {
+        MutexLock lock(pending->mutex);
+        pending->status.Update(status);
+        if (--pending->left != 0) return;
+        all = pending->status;
+      }
+      Schedule([this, all, then] { all.ok() ? (this->*then)() : End(all); });
+    });
+  }
+}
+
+void Compactor::Commit() {
+  if (absl::Status status = batch_->Finish(); !status.ok()) return End(status);
+  Resolve(batch_->late_doubts(), &Compactor::AwaitDisk);
+}
+
+void Compactor::AwaitDisk() {
+  // What writers appended meanwhile may be what keeps a dropped record dead.
+  parts_.batch.log.WhenDurable([this, gate = gate_](const absl::Status& status) {
+    Schedule([this, status] { status.ok() ? Publish() : End(status); });
+  });
+}
+
+void Compactor::Publish() {
+  Roster roster = {.generation = roster_.generation + 1, .below = end_number_};
+  const std::vector<uint64_t>& victims = batch_->victims();
+  for (const uint64_t sequence : parts_.batch.log.sequences()) {
+    const bool victim = std::find(victims.begin(), victims.end(), sequence) != victims.end();
+    if (sequence < end_number_ && !victim) roster.sequences.push_back(sequence);
+  }
+  if (absl::Status status = WriteRoster(parts_.directory, parts_.batch.store_id, roster, parts_.batch.files);
+      !status.ok()) {
+    return End(status);
+  }
+  roster_ = std::move(roster);
+  generation_.store(roster_.generation, std::memory_order_release);
+  parts_.batch.log.Retire(victims, [this, gate = gate_](const absl::Status& status) {
+    Schedule([this, status] { status.ok() ? Remove() : End(status); });
+  });
+}
+
+void Compactor::Remove() {
+  for (const auto& note : batch_->work().graves) NoteGrave(note);
+  graves_written_.fetch_add(batch_->work().graves.size(), std::memory_order_relaxed);
+  absl::Status status;
+  for (const uint64_t victim : batch_->victims()) {
+    // What cannot be removed is not in the roster: the next start tries again.
+    status.Update(parts_.batch.log.Unlink(victim));
+    const auto graves = grave_bytes_.extract(victim);
+    if (graves.empty()) continue;
+    for (const auto& [holder, bytes] : graves.mapped()) parts_.batch.log.MarkDeadIn(holder, bytes);
+  }
+  const CompactionBatch::Work& work = batch_->work();
+  blocks_freed_.fetch_add(batch_->victims().size(), std::memory_order_relaxed);
+  bytes_freed_.fetch_add(work.bytes_scanned, std::memory_order_relaxed);
+  records_moved_.fetch_add(work.records_moved, std::memory_order_relaxed);
+  records_dropped_.fetch_add(work.records_dropped, std::memory_order_relaxed);
+  report_.blocks_freed += batch_->victims().size();
+  report_.bytes_scanned += work.bytes_scanned;
+  report_.bytes_written += work.bytes_written;
+  report_.records_moved += work.records_moved;
+  report_.records_dropped += work.records_dropped;
+  numbers_factor_ = 1;
+  End(status);
+}
+
+void Compactor::End(const absl::Status& status) {
+  if (batch_ != nullptr) bytes_written_.fetch_add(batch_->work().bytes_written, std::memory_order_relaxed);
+  batch_.reset();
+  running_.store(false, std::memory_order_relaxed);
+  const bool again = status.ok() || absl::IsOutOfRange(status);
+  {
+    MutexLock lock(mutex_);
+    status_ = again ? absl::OkStatus() : status;
+  }
+  if (again) return Poll();
+  // Writers must not wait for space that is not being won.
+  parts_.batch.log.Throttle(false);
+  if (!forced_by_.empty()) ServeForced(status);
+  PollAgain();
+}
+
+void Compactor::ServeForced(const absl::Status& status) {
+  report_.duration_ms = static_cast<uint64_t>(
+      std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - forced_since_).count());
+  for (Done& done : std::exchange(forced_by_, {})) {
+    if (status.ok()) {
+      done(report_);
+    } else {
+      done(status);
+    }
+  }
+}
+
+// Closes the bounds of the counts, and spares later compactions the reading.
+void Compactor::ResolveSome() {
+  std::vector<uint64_t> hashes;
+  if (parts_.batch.counts.unresolved() != 0) {
+    for (int tables = 0; tables < kTables && hashes.size() < kResolutions; ++tables) {
+      const HashIndex::Sweep sweep = parts_.batch.index.SweepUnresolved(resolve_from_);
+      if (sweep.unresolved) hashes.push_back(*sweep.unresolved);
+      resolve_from_ = sweep.next;
+      if (resolve_from_ == 0) break;
+    }
+  }
+  if (hashes.empty()) return PollAgain();
+  auto left = std::make_shared<std::atomic<size_t>>(hashes.size());
+  for (const uint64_t hash : hashes) {
+    // One that fails, for want of room say, is met again in the next round.
+    parts_.resolver.Resolve(hash, [this, gate = gate_, left](const absl::Status&) {
+      if (left->fetch_sub(1, std::memory_order_acq_rel) == 1) Schedule([this] { PollAgain(); });
+    });
+  }
+}
+
+Compactor::Counters Compactor::counters() const {
+  const auto load = [](const auto& counter) { return counter.load(std::memory_order_relaxed); };
+  MutexLock lock(mutex_);
+  return {.blocks_freed = load(blocks_freed_),
+          .bytes_freed = load(bytes_freed_),
+          .records_moved = load(records_moved_),
+          .records_dropped = load(records_dropped_),
+          .graves_written = load(graves_written_),
+          .bytes_written = load(bytes_written_),
+          .running = load(running_),
+          .status = status_};
+}
+
+}  // namespace thermocline::storage

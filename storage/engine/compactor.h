@@ -1,0 +1,115 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "storage/engine/compaction_batch.h"
+#include "storage/engine/resolver.h"
+#include "storage/engine/store_files.h"
+#include "storage/executor.h"
+#include "storage/gate.h"
+#include "storage/thread_annotations.h"
+#include "storage/types.h"
+
+namespace thermocline::storage {
+
+// Gives back the disk space of what was overwritten, deleted or has expired: chooses the blocks that are
+// worth it, several at a time, has their living records copied (CompactionBatch), publishes the new roster of
+// blocks and removes the files of the old ones. And resolves chains when there is nothing else to do. All of
+// it as short tasks on an executor of its own, one at a time.
+//
+// When writers make garbage faster than it is collected, they are given room only as fast as space is won.
+//
+// Thread-safe, but for Start and Stop.
+class Compactor {
+ public:
+  struct Parts {
+    CompactionBatch::Parts batch;
+    std::string directory;
+    Executor& background;
+    Resolver& resolver;
+  };
+  struct Counters {
+    uint64_t blocks_freed, bytes_freed, records_moved, records_dropped, graves_written, bytes_written;
+    bool running;
+    absl::Status status;  // of the last batch
+  };
+
+  Compactor(const Parts& parts, Roster roster);
+
+  // A grave that recovery has met. Before Start.
+  void NoteGrave(const CompactionBatch::GraveNote& note);
+  // RESOURCE_EXHAUSTED: the budget has no room for what a batch needs.
+  absl::Status Start();
+  // Takes no more tasks, waits for the one that runs, and answers who waits. A batch under way is given up.
+  void Stop();
+
+  // Compacts every block in which something is dead, and calls `done` when that is over. UNAVAILABLE if the
+  // store closes before; otherwise errors as File.
+  using Done = absl::AnyInvocable<void(absl::StatusOr<CompactionReport>)>;
+  void Compact(Done done);
+
+  Counters counters() const;
+  // Grows before blocks leave the log; also across restarts.
+  uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
+
+ private:
+  struct Debt {
+    uint64_t used = 0;
+    uint64_t live = 0;
+  };
+
+  void Schedule(absl::AnyInvocable<void()> step, std::chrono::milliseconds delay = {});
+  void Poll();
+  void PollAgain();
+  std::vector<BlockLog::Usage> Victims(bool forced, Debt& debt) const;
+  void Begin(const std::vector<BlockLog::Usage>& victims);
+  void Step();
+  void Resolve(std::vector<uint64_t> hashes, void (Compactor::*then)());
+  void Commit();
+  void AwaitDisk();
+  void Publish();
+  void Remove();
+  void End(const absl::Status& status);
+  void ServeForced(const absl::Status& status);
+  void ResolveSome();
+
+  const Parts parts_;
+  const std::shared_ptr<Gate> gate_ = std::make_shared<Gate>();
+
+  mutable Mutex mutex_;
+  std::vector<Done> waiting_ ABSL_GUARDED_BY(mutex_);
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);
+
+  // For as long as the store is open: compaction must not fail for want of memory.
+  MemoryBudget::Grant memory_;
+
+  // Of the task that runs.
+  Roster roster_;
+  std::unique_ptr<CompactionBatch> batch_;
+  uint64_t end_number_ = 0;  // behind those that were set aside for the batch
+  std::vector<Done> forced_by_;
+  CompactionReport report_;  // for forced_by_
+  std::chrono::steady_clock::time_point forced_since_;
+  bool poll_scheduled_ = false;
+  uint64_t numbers_factor_ = 1;  // doubled when the numbers were too few
+  uint64_t resolve_from_ = 0;
+  // Bytes of graves by the block of the dead record and the block that holds the grave.
+  absl::flat_hash_map<uint64_t, absl::flat_hash_map<uint64_t, uint64_t>> grave_bytes_;
+
+  std::atomic<uint64_t> blocks_freed_{0}, bytes_freed_{0}, records_moved_{0}, records_dropped_{0};
+  std::atomic<uint64_t> graves_written_{0}, bytes_written_{0};
+  std::atomic<bool> running_{false};
+  std::atomic<uint64_t> generation_;  // release when a roster is published, acquire by scans
+};
+
+}  // namespace thermocline::storage

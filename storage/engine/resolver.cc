@@ -1,0 +1,89 @@
+#include "storage/engine/resolver.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace thermocline::storage {
+
+void Resolver::Resolve(uint64_t hash, Done done) {
+  auto task = std::make_unique<Task>(Task{hash, Resolution(), std::move(done)});
+  if (!parts_.gate.Enter()) {
+    parts_.reads.Run(
+        [task = std::move(task)]() mutable { task->done(absl::UnavailableError("the store is closing")); });
+    return;
+  }
+  parts_.reads.Run([this, task = std::move(task)]() mutable { GoOn(std::move(task)); });
+}
+
+void Resolver::End(Task& task, const absl::Status& status) {
+  task.done(status);
+  parts_.gate.Leave();
+}
+
+void Resolver::GoOn(std::unique_ptr<Task> task) {
+  while (true) {
+    const Step step = Try(*task);
+    if (step == Step::kDone) {
+      resolved_.fetch_add(1, std::memory_order_relaxed);
+      return End(*task, absl::OkStatus());
+    }
+    if (step == Step::kRead) {
+      disk_reads_.fetch_add(1, std::memory_order_relaxed);
+      if (absl::Status status = task->resolution.Read(parts_.log); !status.ok()) return End(*task, status);
+      continue;
+    }
+    parts_.log.WhenRoom(
+        [this, task = std::move(task)](const absl::Status& status) mutable {
+          if (!status.ok()) return End(*task, status);
+          parts_.reads.Run([this, task = std::move(task)]() mutable { GoOn(std::move(task)); });
+        },
+        BlockLog::For::kCopies);
+    return;
+  }
+}
+
+Resolver::Step Resolver::Try(Task& task) {
+  HashIndex::Latch latch(parts_.index, task.hash);
+  const Slots heads = latch.Find();
+  if (std::none_of(heads.begin(), heads.end(), [](const Slot& slot) { return slot.unresolved; }))
+    return Step::kDone;
+  const auto covers = [&](std::string_view key) { return latch.Covers(parts_.hash_of(key)); };
+  if (task.resolution.Walk(parts_.chains, heads, covers) == Resolution::Step::kRead) return Step::kRead;
+  // First what may fail for want of room: the heads have changed then, and all is read again.
+  for (const Resolution::Hidden& hidden : task.resolution.hidden()) {
+    const bool expired = hidden.expires_at_ms != 0 && hidden.expires_at_ms <= parts_.clock.NowMs();
+    if (!hidden.tombstone && !expired && !Reveal(latch, hidden)) return Step::kRoom;
+  }
+  for (const Position dead : task.resolution.stray()) parts_.graves.Add(task.hash, dead);
+  for (const Slot& slot : heads) Settle(latch, task.hash, slot, task.resolution.IsNewest(slot.position));
+  return Step::kDone;
+}
+
+// Gives a live record that stands behind another key's a copy with a slot of its own.
+bool Resolver::Reveal(HashIndex::Latch& latch, const Resolution::Hidden& hidden) {
+  const Position bound = parts_.log.bound();
+  if (!latch.Reserve(bound)) return false;
+  const auto appended = parts_.log.Append(hidden.record(), bound);
+  if (!appended) return false;
+  const Slot slot = {.position = appended->position};
+  latch.Insert(slot);
+  parts_.counts.Changed(std::nullopt, slot);
+  return true;
+}
+
+void Resolver::Settle(HashIndex::Latch& latch, uint64_t hash, const Slot& slot, bool newest) {
+  if (slot.unresolved) parts_.counts.Revealed();
+  if (!newest) {
+    latch.Erase(slot.position);
+    parts_.counts.Changed(slot, std::nullopt);
+    if (!slot.tombstone) parts_.log.MarkDead(slot.position, 0);
+    parts_.graves.Add(hash, slot.position);
+  } else if (slot.unresolved) {
+    Slot settled = slot;
+    settled.unresolved = false;
+    latch.Replace(slot.position, settled);
+    parts_.counts.Changed(slot, settled);
+  }
+}
+
+}  // namespace thermocline::storage

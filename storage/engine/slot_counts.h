@@ -1,0 +1,50 @@
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <optional>
+
+#include "storage/index/ordered_table.h"
+
+namespace thermocline::storage {
+
+// Slots of the index by what they stand for. Whoever changes a slot says so under its latch. Thread-safe.
+class SlotCounts {
+ public:
+  void Changed(const std::optional<Slot>& from, const std::optional<Slot>& to) {
+    Add(slots_, to.has_value() - from.has_value());
+    Add(unresolved_, (to && to->unresolved) - (from && from->unresolved));
+    Add(live_heads_, (to && !to->tombstone) - (from && !from->tombstone));
+  }
+  // A record has displaced one that nobody compared, or such a chain has been resolved.
+  void Hid() { Add(hidden_, 1); }
+  void Revealed() { Add(hidden_, -1); }
+  void Doubted(uint64_t slots) {
+    Add(unresolved_, static_cast<int64_t>(slots));
+    Add(hidden_, static_cast<int64_t>(slots));
+  }
+
+  uint64_t slots() const { return Load(slots_); }
+  uint64_t unresolved() const { return Load(unresolved_); }
+  // An unresolved slot may be a second one of its key.
+  uint64_t live_min() const { return Load(live_heads_) - std::min(Load(live_heads_), unresolved()); }
+  // Behind each record that was displaced blindly there may be another key; without unresolved slots nothing
+  // is behind anything.
+  uint64_t live_max() const { return Load(live_heads_) + (unresolved() == 0 ? 0 : Load(hidden_)); }
+
+ private:
+  static void Add(std::atomic<int64_t>& counter, int64_t n) {
+    if (n != 0) counter.fetch_add(n, std::memory_order_relaxed);
+  }
+  static uint64_t Load(const std::atomic<int64_t>& counter) {
+    return static_cast<uint64_t>(std::max<int64_t>(0, counter.load(std::memory_order_relaxed)));
+  }
+
+  std::atomic<int64_t> slots_{0};
+  std::atomic<int64_t> unresolved_{0};
+  std::atomic<int64_t> live_heads_{0};  // slots whose newest record is not a tombstone
+  std::atomic<int64_t> hidden_{0};
+};
+
+}  // namespace thermocline::storage

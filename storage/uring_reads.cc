@@ -178,6 +178,11 @@ class ReadRing::Impl {
     return absl::OkStatus();
   }
 
+  absl::Status SignalTo(int event) {
+    const int result = io_uring_register_eventfd(&ring_, event);
+    return result == 0 ? absl::OkStatus() : Refusal(-result);
+  }
+
   void Add(DiskRead read) {
     ++pending_;
     if (idle_.empty()) {
@@ -216,7 +221,6 @@ class ReadRing::Impl {
   void Interrupt() { ::eventfd_write(wake_, 1); }
 
   size_t pending() const { return pending_; }
-  int descriptor() const { return ring_.ring_fd; }
 
  private:
   // io_uring_enable_rings(), which Debian 12's liburing declares and forgets to export.
@@ -278,12 +282,12 @@ absl::StatusOr<std::unique_ptr<ReadRing>> ReadRing::Create(uint32_t depth) {
 ReadRing::ReadRing(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ReadRing::~ReadRing() = default;
 
+absl::Status ReadRing::SignalTo(int event) { return impl_->SignalTo(event); }
 void ReadRing::Add(DiskRead read) { impl_->Add(std::move(read)); }
 void ReadRing::Enter(Wait wait) { impl_->Enter(wait); }
 void ReadRing::Complete() { impl_->Complete(); }
 void ReadRing::Interrupt() { impl_->Interrupt(); }
 size_t ReadRing::pending() const { return impl_->pending(); }
-int ReadRing::descriptor() const { return impl_->descriptor(); }
 
 absl::StatusOr<std::unique_ptr<UringReads>> UringReads::Create(uint32_t depth) {
   absl::StatusOr<std::unique_ptr<ReadRing>> ring = ReadRing::Create(depth);

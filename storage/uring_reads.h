@@ -31,6 +31,10 @@ class ReadRing {
   // Nothing may be pending.
   ~ReadRing();
 
+  // Has the kernel signal this eventfd(2) when Enter() will find something to report. Before the first
+  // Enter(), from any thread, and once.
+  absl::Status SignalTo(int event);
+
   // Starts nothing before the next Enter(), so what was added by then costs one system call together.
   void Add(DiskRead read);
 
@@ -47,8 +51,6 @@ class ReadRing {
 
   // Reads added and not yet completed.
   size_t pending() const;
-  // Readable while the kernel has something to report.
-  int descriptor() const;
 
  private:
   class Impl;

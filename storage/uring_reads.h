@@ -19,9 +19,9 @@ namespace thermocline::storage {
 // Reads through one io_uring, driven by one thread: the first that calls Enter() is the one that makes every
 // later call but Interrupt().
 //
-// UringReads drives a ring with a thread of its own. An event loop can drive one too: whenever descriptor()
-// is readable, it calls Enter(Wait::kNo) and Complete(); and Enter(Wait::kNo) before it waits, if reads were
-// added since.
+// UringReads drives a ring with a thread of its own. An event loop can drive one too: it watches an eventfd
+// and, when that was signalled, calls Enter(Wait::kNo) and Complete(); and Enter(Wait::kNo) again before it
+// waits, for what was added since.
 class ReadRing {
  public:
   // Keeps up to `depth` (1 to 16384) reads under way; further ones queue up in memory.

@@ -218,9 +218,9 @@ TYPED_TEST(DiskReadsTest, AnyOffsetLengthAndMemory) {
   const std::string content = Pattern(3'500'000);
   for (const Mode mode : {Mode::kReadWrite, Mode::kReadDirect}) {
     const auto file = this->Make(fmt::format("file{}", static_cast<int>(mode)), content, mode);
-    for (const size_t offset : {0, 1, 511, 512, 4095, 4096, 4097, 1'000'000, 1'048'576}) {
-      for (const size_t bytes : {0, 1, 512, 4095, 4096, 4097, 20'480, 1'048'575, 1'048'576, 2'200'000}) {
-        for (const size_t shift : {0, 1, 512}) {
+    for (const size_t offset : {0, 1, 512, 4095, 4096, 1'000'000}) {
+      for (const size_t bytes : {0, 1, 512, 4096, 4097, 20'480, 1'048'576, 2'200'000}) {
+        for (const size_t shift : {0, 511}) {
           Target target(shift, bytes);
           ASSERT_TRUE(this->Read(*file, offset, target.span()).ok()) << offset << " " << bytes;
           ASSERT_TRUE(target.view() == std::string_view(content).substr(offset, bytes))
@@ -269,11 +269,12 @@ TYPED_TEST(DiskReadsTest, ThousandsAtOnceFromSeveralThreads) {
 
 // Each read finds the reader idle: a wake-up that gets lost would end this.
 TYPED_TEST(DiskReadsTest, OneAtATime) {
-  const auto file = this->Make("file", Pattern(10'000), Mode::kReadDirect);
-  for (int i = 0; i < 2000; ++i) {
+  const std::string content = Pattern(10'000);
+  const auto file = this->Make("file", content, Mode::kReadDirect);
+  for (int i = 0; i < 1000; ++i) {
     char byte = 0;
     ASSERT_TRUE(this->Read(*file, i, {&byte, 1}).ok());
-    ASSERT_EQ(byte, Pattern(10'000)[i]);
+    ASSERT_EQ(byte, content[i]);
   }
 }
 

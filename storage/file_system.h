@@ -37,6 +37,15 @@ class File {
   // Cuts or extends (with zeros) the file to `bytes`; cut space returns to the file system.
   virtual absl::Status Truncate(uint64_t bytes) = 0;
   virtual absl::StatusOr<uint64_t> Size() = 0;
+
+  // How the operating system knows the file, for reads that do not go through this class. Valid as long as
+  // the file is.
+  struct Handle {
+    int descriptor = -1;     // -1: it does not know it, and ReadAt is the only way
+    uint32_t alignment = 1;  // offset, length and memory of each read must be multiples of it; a power of two
+    std::string_view path;   // for messages
+  };
+  virtual Handle handle() const { return {}; }
 };
 
 // Holds an exclusive lock on a path until destroyed; the operating system drops it if the process dies.

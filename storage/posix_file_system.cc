@@ -19,35 +19,13 @@
 #include <dirent.h>
 #include <fmt/format.h>
 
+#include "storage/posix_status.h"
+
 namespace thermocline::storage {
 namespace {
 
 // What O_DIRECT wants offsets, lengths and memory to be a multiple of; enough for every common disk.
-constexpr uint64_t kDirectAlignment = 4096;
-
-absl::StatusCode CodeOf(int error) {
-  switch (error) {
-    case ENOSPC:
-    case EDQUOT:
-    case EFBIG:
-      return absl::StatusCode::kResourceExhausted;
-    case ENOENT:
-      return absl::StatusCode::kNotFound;
-    case EEXIST:
-      return absl::StatusCode::kAlreadyExists;
-    case EACCES:
-    case EPERM:
-    case EROFS:
-      return absl::StatusCode::kPermissionDenied;
-    default:  // EIO, and what no caller would treat differently
-      return absl::StatusCode::kUnavailable;
-  }
-}
-
-absl::Status Failure(int error, std::string_view operation, std::string_view path) {
-  return absl::Status(CodeOf(error), fmt::format("cannot {} {}: {}", operation, path,
-                                                 std::generic_category().message(error)));
-}
+constexpr uint32_t kDirectAlignment = 4096;
 
 // Calls `call` again as long as a signal interrupts it.
 template <typename Call>
@@ -74,7 +52,7 @@ class Descriptor {
 
 absl::StatusOr<Descriptor> OpenDescriptor(const std::string& path, int flags, std::string_view operation) {
   const int fd = Uninterrupted([&] { return ::open(path.c_str(), flags | O_CLOEXEC, 0644); });
-  if (fd < 0) return Failure(errno, operation, path);
+  if (fd < 0) return PosixFailure(errno, operation, path);
   return Descriptor(fd);
 }
 
@@ -84,7 +62,7 @@ absl::Status WriteAll(int fd, uint64_t offset, std::string_view data, const std:
     const uint64_t at = offset + (data.size() - rest.size());
     const ssize_t written = Uninterrupted([&] { return ::pwrite(fd, rest.data(), rest.size(), at); });
     if (written < 0) {
-      return Failure(errno, fmt::format("write {} bytes at offset {} of", data.size(), offset), path);
+      return PosixFailure(errno, fmt::format("write {} bytes at offset {} of", data.size(), offset), path);
     }
     rest.remove_prefix(written);
   }
@@ -107,7 +85,7 @@ class PosixFile : public File {
   }
 
   absl::Status Sync() override {
-    if (Uninterrupted([&] { return ::fdatasync(fd()); }) != 0) return Failure(errno, "sync", path_);
+    if (Uninterrupted([&] { return ::fdatasync(fd()); }) != 0) return PosixFailure(errno, "sync", path_);
     return absl::OkStatus();
   }
 
@@ -115,21 +93,25 @@ class PosixFile : public File {
     if (bytes == 0) return absl::OkStatus();
     int error = EINTR;
     while (error == EINTR) error = ::posix_fallocate(fd(), 0, static_cast<off_t>(bytes));
-    if (error != 0) return Failure(error, fmt::format("reserve {} bytes for", bytes), path_);
+    if (error != 0) return PosixFailure(error, fmt::format("reserve {} bytes for", bytes), path_);
     return absl::OkStatus();
   }
 
   absl::Status Truncate(uint64_t bytes) override {
     if (Uninterrupted([&] { return ::ftruncate(fd(), static_cast<off_t>(bytes)); }) != 0) {
-      return Failure(errno, fmt::format("set to {} bytes the length of", bytes), path_);
+      return PosixFailure(errno, fmt::format("set to {} bytes the length of", bytes), path_);
     }
     return absl::OkStatus();
   }
 
   absl::StatusOr<uint64_t> Size() override {
     struct stat status;
-    if (::fstat(fd(), &status) != 0) return Failure(errno, "tell the length of", path_);
+    if (::fstat(fd(), &status) != 0) return PosixFailure(errno, "tell the length of", path_);
     return status.st_size;
+  }
+
+  Handle handle() const override {
+    return {.descriptor = fd(), .alignment = direct_ ? kDirectAlignment : 1, .path = path_};
   }
 
  private:
@@ -141,12 +123,12 @@ class PosixFile : public File {
     while (done < wanted) {
       const ssize_t got =
           Uninterrupted([&] { return ::pread(fd(), out.data() + done, out.size() - done, offset + done); });
-      if (got < 0) return Failure(errno, fmt::format("read {} bytes at offset {} of", wanted, offset), path_);
+      if (got < 0) return ReadFailure(errno, wanted, offset, path_);
       done += got;
       // With O_DIRECT only the end of the file makes a read stop off the grid, and the next one would be
       // refused.
       const bool at_end = got == 0 || (direct_ && done % kDirectAlignment != 0);
-      if (at_end && done < wanted) return BeyondEnd(offset, wanted);
+      if (at_end && done < wanted) return ReadBeyondEnd(wanted, offset, path_);
     }
     return absl::OkStatus();
   }
@@ -158,17 +140,12 @@ class PosixFile : public File {
     const uint64_t end = (offset + out.size() + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment;
     const std::unique_ptr<char, decltype(&std::free)> buffer(
         static_cast<char*>(std::aligned_alloc(kDirectAlignment, end - begin)), &std::free);
-    if (buffer == nullptr) return Failure(ENOMEM, fmt::format("read {} bytes of", out.size()), path_);
+    if (buffer == nullptr) return ReadFailure(ENOMEM, out.size(), offset, path_);
     absl::Status status =
         ReadAtLeast(begin, std::span<char>(buffer.get(), end - begin), offset + out.size() - begin);
-    if (absl::IsOutOfRange(status)) return BeyondEnd(offset, out.size());
+    if (absl::IsOutOfRange(status)) return ReadBeyondEnd(out.size(), offset, path_);
     if (status.ok()) std::memcpy(out.data(), buffer.get() + (offset - begin), out.size());
     return status;
-  }
-
-  absl::Status BeyondEnd(uint64_t offset, size_t bytes) const {
-    return absl::OutOfRangeError(
-        fmt::format("cannot read {} bytes at offset {} of {}: the file ends before", bytes, offset, path_));
   }
 
   const std::string path_;
@@ -201,7 +178,7 @@ absl::Status SyncDirectoryAt(const std::string& path) {
   absl::StatusOr<Descriptor> descriptor = OpenDescriptor(path, O_RDONLY | O_DIRECTORY, "open directory");
   if (!descriptor.ok()) return descriptor.status();
   if (Uninterrupted([&] { return ::fsync(descriptor->get()); }) != 0) {
-    return Failure(errno, "sync directory", path);
+    return PosixFailure(errno, "sync directory", path);
   }
   return absl::OkStatus();
 }
@@ -236,7 +213,7 @@ absl::Status PosixFileSystem::CreateDirectory(const std::string& path) {
       const int error = errno;
       std::error_code missing;
       if (!std::filesystem::is_directory(level, missing)) {
-        return Failure(error, "create directory", level.string());
+        return PosixFailure(error, "create directory", level.string());
       }
     }
     parent = level;
@@ -246,7 +223,7 @@ absl::Status PosixFileSystem::CreateDirectory(const std::string& path) {
 
 absl::StatusOr<std::vector<std::string>> PosixFileSystem::List(const std::string& directory) {
   const std::unique_ptr<DIR, DirectoryCloser> stream(::opendir(directory.c_str()));
-  if (stream == nullptr) return Failure(errno, "list directory", directory);
+  if (stream == nullptr) return PosixFailure(errno, "list directory", directory);
   std::vector<std::string> names;
   errno = 0;  // the only way to tell a failure of readdir from the end
   while (const dirent* entry = ::readdir(stream.get())) {
@@ -254,20 +231,20 @@ absl::StatusOr<std::vector<std::string>> PosixFileSystem::List(const std::string
     if (name != "." && name != "..") names.emplace_back(name);
     errno = 0;
   }
-  if (errno != 0) return Failure(errno, "list directory", directory);
+  if (errno != 0) return PosixFailure(errno, "list directory", directory);
   std::sort(names.begin(), names.end());
   return names;
 }
 
 absl::Status PosixFileSystem::Rename(const std::string& from, const std::string& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) {
-    return Failure(errno, fmt::format("rename {} to", from), to);
+    return PosixFailure(errno, fmt::format("rename {} to", from), to);
   }
   return absl::OkStatus();
 }
 
 absl::Status PosixFileSystem::Remove(const std::string& path) {
-  if (::unlink(path.c_str()) != 0) return Failure(errno, "remove", path);
+  if (::unlink(path.c_str()) != 0) return PosixFailure(errno, "remove", path);
   return absl::OkStatus();
 }
 
@@ -280,7 +257,7 @@ absl::StatusOr<std::unique_ptr<FileLock>> PosixFileSystem::Lock(const std::strin
   if (!descriptor.ok()) return descriptor.status();
   const int fd = descriptor->get();
   if (Uninterrupted([&] { return ::flock(fd, LOCK_EX | LOCK_NB); }) != 0) {
-    if (errno != EWOULDBLOCK) return Failure(errno, "lock", path);
+    if (errno != EWOULDBLOCK) return PosixFailure(errno, "lock", path);
     return absl::FailedPreconditionError(fmt::format("{} is locked by {}", path, HolderOf(fd)));
   }
   // Only for the message above: a disk too full to take it does not make the lock less held.

@@ -118,7 +118,7 @@ absl::Status Conclude(const Flags& flags, const std::vector<BlocksRun>& runs, Re
   }
   if (flags.bench.svg.empty()) return absl::OkStatus();
   const std::string subtitle = fmt::format(
-      "{} bytes of key, {}..{} of value, {:.1f} GiB of memory, {} reads under way",
+      "{} bytes of key, {}..{} of value, {:.4g} GiB of memory, {} reads under way",
       flags.bench.shape.key_bytes, flags.bench.shape.min_value_bytes, flags.bench.shape.max_value_bytes,
       static_cast<double>(flags.bench.memory_bytes) * 0x1p-30, flags.bench.depth);
   return WriteTextFile(flags.bench.svg, RenderSvg(BlocksChart(runs, subtitle)));

@@ -139,7 +139,7 @@ absl::Status Run(const Flags& flags) {
   PrintSummary(runs);
   if (flags.bench.svg.empty()) return status;
   const std::string subtitle = fmt::format(
-      "{:.0f} % reads, {}{}, values of {}..{} bytes, {:.2f} GiB of memory, {} operations under way",
+      "{:.0f} % reads, {}{}, values of {}..{} bytes, {:.4g} GiB of memory, {} operations under way",
       flags.mixed.popularity.read_share * 100, flags.distribution,
       flags.mixed.popularity.uniform ? "" : fmt::format(" {:g}", flags.mixed.popularity.theta),
       flags.bench.shape.min_value_bytes, flags.bench.shape.max_value_bytes,

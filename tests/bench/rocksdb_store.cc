@@ -23,7 +23,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kSyncInterval{100};
 constexpr uint64_t kMiB = uint64_t{1} << 20;
-constexpr int kMemtables = 4;
+constexpr int kMemtableCount = 4;
 
 absl::Status FromRocksDb(const rocksdb::Status& status) {
   if (status.ok()) return absl::OkStatus();
@@ -34,7 +34,7 @@ rocksdb::Slice SliceOf(std::string_view bytes) { return {bytes.data(), bytes.siz
 
 // A sixteenth of the memory each: a larger one means fewer levels to be rewritten.
 uint64_t MemtableBytes(uint64_t memory_bytes) {
-  return std::clamp(memory_bytes / (4 * kMemtables), kMiB / 4, 256 * kMiB);
+  return std::clamp(memory_bytes / (4 * kMemtableCount), kMiB / 4, 256 * kMiB);
 }
 
 rocksdb::BlockBasedTableOptions TableOptions(const std::shared_ptr<rocksdb::Cache>& cache) {
@@ -74,7 +74,7 @@ rocksdb::Options TunedOptions(const std::shared_ptr<rocksdb::Cache>& cache, uint
 
   // A writer goes on while full memtables are flushed.
   options.write_buffer_size = MemtableBytes(memory_bytes);
-  options.max_write_buffer_number = kMemtables;
+  options.max_write_buffer_number = kMemtableCount;
   // With several writers the log of one group is written while the memtable takes another.
   options.enable_pipelined_write = true;
 
@@ -86,7 +86,7 @@ rocksdb::Options TunedOptions(const std::shared_ptr<rocksdb::Cache>& cache, uint
   // first level is as large as what is merged into it.
   options.compaction_style = rocksdb::kCompactionStyleLevel;
   options.level_compaction_dynamic_level_bytes = true;
-  options.max_bytes_for_level_base = kMemtables * options.write_buffer_size;
+  options.max_bytes_for_level_base = kMemtableCount * options.write_buffer_size;
   options.target_file_size_base = std::clamp(options.write_buffer_size, kMiB / 4, 64 * kMiB);
   // A burst may run ahead of the compactions before writers are slowed down.
   options.level0_file_num_compaction_trigger = 4;
@@ -100,7 +100,7 @@ rocksdb::Options TunedOptions(const std::shared_ptr<rocksdb::Cache>& cache, uint
   // All files stay open: no table is opened again for a get.
   options.max_open_files = -1;
   // A log file is used again, so that a sync need not write its metadata.
-  options.recycle_log_file_num = kMemtables;
+  options.recycle_log_file_num = kMemtableCount;
   options.stats_dump_period_sec = 0;
   return options;
 }
@@ -213,7 +213,7 @@ class RocksDbStore : public Store {
  public:
   absl::Status Open(const StoreOptions& options) {
     memory_bytes_ = options.memory_bytes;
-    cache_ = rocksdb::NewLRUCache(options.memory_bytes - kMemtables * MemtableBytes(options.memory_bytes),
+    cache_ = rocksdb::NewLRUCache(options.memory_bytes - kMemtableCount * MemtableBytes(options.memory_bytes),
                                   /*num_shard_bits=*/-1, /*strict_capacity_limit=*/false,
                                   /*high_pri_pool_ratio=*/0.5);
     rocksdb::DB* db = nullptr;
@@ -247,7 +247,7 @@ class RocksDbStore : public Store {
     memory(Share::kIndex) = std::min(cached, CachedIndexBytes());
     memory(Share::kBlocks) = cached - memory(Share::kIndex);
     memory(Share::kTables) = Property(rocksdb::DB::Properties::kEstimateTableReadersMem);
-    memory(Share::kWriteBuffers) = Property(rocksdb::DB::Properties::kSizeAllMemTables);
+    memory(Share::kMemtables) = Property(rocksdb::DB::Properties::kSizeAllMemTables);
     stats.written_bytes = wal_bytes_ + TableBytesWritten();
     stats.gets_from_memory = gets_from_memory_;
     stats.gets_from_disk = gets_from_disk_;

@@ -20,12 +20,12 @@ namespace thermocline::bench {
 // What a store uses its memory for. To tell more apart: one more here, its name below, and a line in each
 // store.
 enum class Share : uint8_t {
-  kIndex,         // where keys are; of RocksDB: filters and index blocks
-  kBlocks,        // records as they are on the disk
-  kTables,        // what finds the parts of a file
-  kWriteBuffers,  // records that are only in a write-ahead log
+  kIndex,      // where keys are; of RocksDB: filters and index blocks
+  kBlocks,     // records as they are on the disk
+  kTables,     // what finds the parts of a file
+  kMemtables,  // records that are only in a write-ahead log
 };
-inline constexpr std::array<std::string_view, 4> kShareNames = {"index", "blocks", "tables", "write_buffers"};
+inline constexpr std::array<std::string_view, 4> kShareNames = {"index", "blocks", "tables", "memtables"};
 inline constexpr size_t kShares = kShareNames.size();
 
 // What a store holds and has done since it was opened.

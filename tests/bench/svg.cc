@@ -16,7 +16,7 @@ constexpr double kLegend = 220;
 constexpr double kTop = 70;
 constexpr double kHeight = 150;
 constexpr double kBetween = 58;
-constexpr double kBottom = 50;
+constexpr double kBottom = 14;
 
 // Okabe and Ito's colours, which nearly everybody can tell apart.
 constexpr std::array<std::string_view, 8> kPalette = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",

@@ -66,6 +66,19 @@ TEST(WorkloadTest, ValuesAreVerified) {
   EXPECT_EQ(*sizes.begin(), 32u);
 }
 
+TEST(WorkloadTest, SaysWhatIsWrongWithARead) {
+  const Workload workload({});
+  const Key key = workload.KeyAt(5);
+  std::string value;
+  workload.ValueOf(key, 3, value);
+  EXPECT_EQ(workload.CheckRead(key, value, 3), absl::OkStatus());
+  EXPECT_EQ(workload.CheckRead(key, value, 2).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(workload.CheckRead(key, std::nullopt, 3).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(workload.CheckRead(key, "something else", 3).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(workload.CheckRead(key, absl::UnavailableError("closed"), 3).code(),
+            absl::StatusCode::kUnavailable);
+}
+
 TEST(WorkloadTest, RandomNumbersStayBelowTheirBound) {
   RandomStream random(3);
   double sum = 0;

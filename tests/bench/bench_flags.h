@@ -1,0 +1,48 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/statusor.h"
+
+#include "tests/bench/inserts.h"
+#include "tests/bench/store.h"
+#include "tests/bench/workload.h"
+
+namespace thermocline::bench {
+
+// What both benches are told.
+struct BenchFlags {
+  std::string engine = "thermocline";  // or "rocksdb" or "both"
+  std::string directory;
+  bool keep = false;
+  uint64_t memory_bytes = 0;
+  int depth = 64;
+  int read_threads = 64;
+  Workload::Shape shape;
+  InsertOptions inserts;
+  std::string csv;
+  std::string svg;
+};
+
+// Adds a flag for each of them; what `flags` holds are the defaults.
+void AddBenchFlags(CLI::App& app, BenchFlags& flags);
+
+// Flags of whole numbers: "300M" or "1B" for counts, "6GiB" for bytes. `unset` is the default, as it is
+// shown.
+CLI::Option* AddCount(CLI::App& app, const std::string& flag, uint64_t& count, const std::string& unset,
+                      const std::string& description);
+CLI::Option* AddSize(CLI::App& app, const std::string& flag, uint64_t& bytes, const std::string& unset,
+                     const std::string& description);
+
+// An engine that takes part.
+struct Contestant {
+  std::string name;
+  absl::StatusOr<std::unique_ptr<Store>> (*open)(const StoreOptions&);
+};
+// Those that BenchFlags::engine names.
+std::vector<Contestant> ContestantsOf(const std::string& engine);
+
+}  // namespace thermocline::bench

@@ -24,7 +24,10 @@ uint64_t BufferBytes(const Config& config) {
 }  // namespace
 
 Server::Server(const Config& config)
-    : reads_("read", config.read_threads), commits_("commit", 1), background_("background", 1), heap_("heap", 1) {}
+    : reads_("read", config.read_threads),
+      commits_("commit", 1),
+      background_("background", 1),
+      heap_("heap", 1) {}
 
 Server::~Server() = default;
 
@@ -42,7 +45,10 @@ absl::Status Server::Open(const Config& config) {
   options.memory_bytes = config.memory_bytes;
   options.block_bytes = config.block_bytes;
   options.flush_interval = config.flush_interval;
-  const storage::World world{files_, clock_, random_, reads_, commits_, background_};
+  auto disk_reads = storage::OpenDiskReads(storage::DiskReadsChoice::kAuto, config.read_threads);
+  if (!disk_reads.ok()) return disk_reads.status();
+  disk_reads_ = std::move(disk_reads->reads);
+  const storage::World world{files_, clock_, random_, reads_, *disk_reads_, commits_, background_};
   absl::StatusOr<std::unique_ptr<storage::Engine>> engine = storage::Engine::Open(options, world);
   if (!engine.ok()) {
     return absl::Status(engine.status().code(),

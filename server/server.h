@@ -11,6 +11,7 @@
 #include "server/grpc_endpoint.h"
 #include "server/service/admin.h"
 #include "server/service/key_value.h"
+#include "storage/disk_reads.h"
 #include "storage/engine.h"
 #include "storage/posix_file_system.h"
 #include "storage/system_clock.h"
@@ -51,6 +52,7 @@ class Server {
   storage::ThreadPool reads_;
   storage::ThreadPool commits_;
   storage::ThreadPool background_;
+  std::unique_ptr<storage::DiskReads> disk_reads_;
   std::unique_ptr<storage::Engine> engine_;
   std::unique_ptr<KeyValueService> key_value_;
   std::unique_ptr<AdminService> admin_;

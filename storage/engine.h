@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 
 #include "storage/clock.h"
+#include "storage/disk_reads.h"
 #include "storage/executor.h"
 #include "storage/file_system.h"
 #include "storage/options.h"
@@ -23,7 +24,8 @@ struct World {
   FileSystem& files;
   Clock& clock;
   Random& random;
-  Executor& reads;    // reads that wait for the disk; several threads pay
+  Executor& reads;    // scans and other work that waits for the disk; several threads pay
+  DiskReads& disk;    // of gets and conditional writes, many at a time
   Executor& commits;  // writing, syncing and evicting blocks; must never run two tasks at once
   Executor& background;  // compaction; must never run two tasks at once
 };
@@ -70,6 +72,7 @@ struct EngineStats {
   uint64_t hits_disk = 0;
   uint64_t misses = 0;
   uint64_t disk_reads = 0;
+  std::string_view disk_reads_by;  // how: "io_uring" or "threads"
   uint64_t sets = 0;
   uint64_t deletes = 0;
   uint64_t updates_in_place = 0;

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "storage/log/cold_read.h"
+
 namespace thermocline::storage {
 namespace {
 
@@ -166,17 +168,14 @@ absl::Status CompactionBatch::BuryDisplaced(const Record& record, uint64_t hash,
 }
 
 absl::StatusOr<uint64_t> CompactionBatch::HashAt(Position position) {
-  BlockHold hold;
+  ColdRead read;
   {
     HashIndex::Latch latch(parts_.index, 0);
     if (const auto resident = parts_.log.Resident(position)) return parts_.hash_of(resident->record.key);
-    hold = parts_.log.Hold(position);
+    read.Aim(parts_.log.Hold(position), position);
   }
-  const auto chunk = hold->ReadChunk(position, parts_.store_id);
-  if (!chunk.ok()) return chunk.status();
-  const auto record = chunk->RecordAt(position);
-  if (!record.ok()) return record.status();
-  return parts_.hash_of(record->record.key);
+  if (absl::Status status = read.Now(parts_.store_id); !status.ok()) return status;
+  return parts_.hash_of(read.chunk()->RecordAt(position)->record.key);
 }
 
 absl::Status CompactionBatch::Bury(uint64_t hash, Position dead) {

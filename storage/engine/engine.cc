@@ -173,6 +173,7 @@ absl::Status Engine::Impl::OpenCompactor(const Replayed& replayed, Roster roster
                                                          .counts = counts_,
                                                          .graves = graves_,
                                                          .reads = world_.reads,
+                                                         .disk = world_.disk,
                                                          .clock = world_.clock,
                                                          .gate = gate_,
                                                          .hash_of = hash_of});
@@ -259,7 +260,7 @@ EngineStats Engine::Impl::Stats() const {
   stats.blocks = log.blocks;
   stats.resident_blocks = log.resident_blocks;
   stats.disk_bytes = log.disk_bytes;
-  stats.written_bytes = log.written_bytes;
+  stats.written_bytes = log.written_bytes + compaction.bytes_written;
   stats.syncs = log.syncs;
   stats.unsynced_bytes = log.unsynced_bytes;
   stats.write_status = log_->write_status();
@@ -284,6 +285,7 @@ EngineStats Engine::Impl::Stats() const {
   stats.hits_disk = load(count_.hits_disk);
   stats.misses = load(count_.misses);
   stats.disk_reads = load(count_.disk_reads);
+  stats.disk_reads_by = world_.disk.name();
   stats.sets = load(count_.sets);
   stats.deletes = load(count_.deletes);
   stats.updates_in_place = load(count_.updates_in_place);

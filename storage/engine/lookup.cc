@@ -11,34 +11,25 @@ bool Lookup::Matches(std::string_view key, const DecodedRecord& decoded) {
 }
 
 Lookup::Step Lookup::Walk(const Chains& chains, std::string_view key, const Slots& heads) {
-  if (!cold_ || heads != heads_) {
+  if (!cold() || heads != heads_) {
     heads_ = heads;
     walk_ = ChainWalk(heads);
-    cold_.reset();
+    read_.Take();
   }
-  if (cold_) {
-    // Read() has made sure that it decodes.
-    if (Matches(key, *cold_->RecordAt(position()))) return Step::kFound;
-    cold_.reset();
+  if (cold()) {
+    // The read has made sure that it decodes.
+    if (Matches(key, *read_.chunk()->RecordAt(position()))) return Step::kFound;
+    read_.Take();
   }
   while (walk_.Next(chains)) {
     const auto resident = chains.log.Resident(position());
     if (!resident) {
-      hold_ = chains.log.Hold(position());
+      read_.Aim(chains.log.Hold(position()), position());
       return Step::kRead;
     }
     if (Matches(key, *resident)) return Step::kFound;
   }
   return Step::kAbsent;
-}
-
-absl::Status Lookup::Read(const BlockLog& log) {
-  const BlockHold hold = std::exchange(hold_, BlockHold());
-  auto chunk = hold->ReadChunk(position(), log.store_id());
-  if (!chunk.ok()) return chunk.status();
-  if (auto record = chunk->RecordAt(position()); !record.ok()) return record.status();
-  cold_ = *std::move(chunk);
-  return absl::OkStatus();
 }
 
 }  // namespace thermocline::storage

@@ -10,6 +10,7 @@
 #include "storage/engine/chains.h"
 #include "storage/index/ordered_table.h"
 #include "storage/log/block_log.h"
+#include "storage/log/cold_read.h"
 
 namespace thermocline::storage {
 
@@ -22,15 +23,19 @@ class Lookup {
   enum class Step {
     kFound,   // see position() and record()
     kAbsent,  // no record of the key, not even a tombstone
-    kRead,    // call Read(), then go on
+    kRead,    // call ReadNow or ReadLater, then go on
   };
 
-  // Begins, or goes on after a Read if `heads` have not changed, or begins again. Under the latch that
+  // Begins, or goes on after a read if `heads` have not changed, or begins again. Under the latch that
   // `heads` were found under.
   Step Walk(const Chains& chains, std::string_view key, const Slots& heads);
 
-  // Reads from the disk what the last Walk stopped at. Blocks; without a latch.
-  absl::Status Read(const BlockLog& log);
+  // Brings from the disk what the last Walk stopped at. Without a latch.
+  absl::Status ReadNow(const BlockLog& log) { return read_.Now(log.store_id()); }
+  // The lookup must stay where it is until `done` is called.
+  void ReadLater(const BlockLog& log, DiskReads& disk, absl::AnyInvocable<void(absl::Status)> done) {
+    read_.Later(log.store_id(), disk, std::move(done));
+  }
 
   // After kFound.
   Position position() const { return walk_.position(); }
@@ -38,9 +43,9 @@ class Lookup {
   const Record& record() const { return record_; }
   uint32_t record_bytes() const { return record_bytes_; }
   // True if the record was read from the disk.
-  bool cold() const { return cold_.has_value(); }
+  bool cold() const { return read_.chunk().has_value(); }
   // Gives away the memory behind a cold record().
-  std::string TakeChunk() { return std::move(cold_->bytes); }
+  std::string TakeChunk() { return std::move(read_.Take()->bytes); }
 
  private:
   // Takes the record for the answer if it is of `key`, else goes down its chain.
@@ -50,8 +55,7 @@ class Lookup {
   ChainWalk walk_;
   Record record_;
   uint32_t record_bytes_ = 0;
-  BlockHold hold_;                 // of the block that Read() is to read
-  std::optional<ColdChunk> cold_;  // what was read last, of position()
+  ColdRead read_;  // of position()
 };
 
 }  // namespace thermocline::storage

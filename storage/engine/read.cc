@@ -54,7 +54,7 @@ std::optional<Entry> Engine::Impl::EntryOf(Lookup& lookup) const {
 
 absl::Status Engine::Impl::ReadForLookup(Lookup& lookup) {
   Count(count_.disk_reads);
-  return lookup.Read(*log_);
+  return lookup.ReadNow(*log_);
 }
 
 void Engine::Impl::Get(std::string_view key, GetDone done) {
@@ -80,23 +80,23 @@ void Engine::Impl::Get(std::string_view key, GetDone done) {
 }
 
 void Engine::Impl::ReadOn(std::unique_ptr<ColdGet> get) {
-  world_.reads.Run([this, get = std::move(get)] {
+  Count(count_.disk_reads);
+  ColdGet* const at = get.get();
+  at->lookup.ReadLater(*log_, world_.disk, [this, get = std::move(get)](const absl::Status& status) mutable {
+    if (!status.ok()) {
+      get->done(status);
+      return gate_.Leave();
+    }
     std::optional<Entry> entry;
-    auto step = Lookup::Step::kRead;
-    absl::Status status;
-    while (step == Lookup::Step::kRead && status.ok()) {
-      status = ReadForLookup(get->lookup);
-      if (!status.ok()) break;
+    Lookup::Step step;
+    {
       HashIndex::Latch latch(*index_, get->hash);
       step = get->lookup.Walk(chains(), get->key, latch.Find());
       if (step == Lookup::Step::kFound) entry = EntryOf(get->lookup);
     }
-    if (status.ok()) {
-      Count(entry ? count_.hits_disk : count_.misses);
-      get->done(std::move(entry));
-    } else {
-      get->done(status);
-    }
+    if (step == Lookup::Step::kRead) return ReadOn(std::move(get));
+    Count(entry ? count_.hits_disk : count_.misses);
+    get->done(std::move(entry));
     gate_.Leave();
   });
 }

@@ -53,28 +53,16 @@ Resolution::Step Resolution::Walk(const Chains& chains, const Slots& heads,
     heads_ = heads;
     walk_ = ChainWalk(heads);
   }
-  if (cold_) {
-    Take(cold_->RecordAt(walk_.position())->record, covers);
-    cold_.reset();
-  }
+  if (const auto chunk = read_.Take()) Take(chunk->RecordAt(walk_.position())->record, covers);
   while (walk_.Next(chains)) {
     const auto resident = chains.log.Resident(walk_.position());
     if (!resident) {
-      hold_ = chains.log.Hold(walk_.position());
+      read_.Aim(chains.log.Hold(walk_.position()), walk_.position());
       return Step::kRead;
     }
     Take(resident->record, covers);
   }
   return Step::kDone;
-}
-
-absl::Status Resolution::Read(const BlockLog& log) {
-  const BlockHold hold = std::exchange(hold_, BlockHold());
-  auto chunk = hold->ReadChunk(walk_.position(), log.store_id());
-  if (!chunk.ok()) return chunk.status();
-  if (auto record = chunk->RecordAt(walk_.position()); !record.ok()) return record.status();
-  cold_ = *std::move(chunk);
-  return absl::OkStatus();
 }
 
 }  // namespace thermocline::storage

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 
 #include "storage/engine/chains.h"
+#include "storage/log/cold_read.h"
 
 namespace thermocline::storage {
 
@@ -24,7 +25,10 @@ class Resolution {
   // `covers` tells whether a key belongs to the hash; others, to which chains may lead as well, have slots of
   // their own.
   Step Walk(const Chains& chains, const Slots& heads, absl::FunctionRef<bool(std::string_view)> covers);
-  absl::Status Read(const BlockLog& log);
+  // As Lookup::ReadLater.
+  void ReadLater(const BlockLog& log, DiskReads& disk, absl::AnyInvocable<void(absl::Status)> done) {
+    read_.Later(log.store_id(), disk, std::move(done));
+  }
 
   // After kDone, of the heads that Walk was given last.
 
@@ -53,8 +57,7 @@ class Resolution {
 
   Slots heads_;
   ChainWalk walk_;
-  BlockHold hold_;
-  std::optional<ColdChunk> cold_;
+  ColdRead read_;
   std::vector<std::string> keys_;                     // met so far
   std::vector<std::pair<Position, size_t>> members_;  // records met so far, and which of the keys they have
   std::vector<Position> newest_;                      // heads that are the newest of their keys

@@ -15,30 +15,31 @@ void Resolver::Resolve(uint64_t hash, Done done) {
   parts_.reads.Run([this, task = std::move(task)]() mutable { GoOn(std::move(task)); });
 }
 
-void Resolver::End(Task& task, const absl::Status& status) {
-  task.done(status);
+void Resolver::End(std::unique_ptr<Task> task, const absl::Status& status) {
+  task->done(status);
+  task.reset();
   parts_.gate.Leave();
 }
 
 void Resolver::GoOn(std::unique_ptr<Task> task) {
-  while (true) {
-    const Step step = Try(*task);
-    if (step == Step::kDone) {
+  Task* const at = task.get();
+  switch (Try(*at)) {
+    case Step::kDone:
       resolved_.fetch_add(1, std::memory_order_relaxed);
-      return End(*task, absl::OkStatus());
-    }
-    if (step == Step::kRead) {
+      return End(std::move(task), absl::OkStatus());
+    case Step::kRead:
       disk_reads_.fetch_add(1, std::memory_order_relaxed);
-      if (absl::Status status = task->resolution.Read(parts_.log); !status.ok()) return End(*task, status);
-      continue;
-    }
-    parts_.log.WhenRoom(
-        [this, task = std::move(task)](const absl::Status& status) mutable {
-          if (!status.ok()) return End(*task, status);
-          parts_.reads.Run([this, task = std::move(task)]() mutable { GoOn(std::move(task)); });
-        },
-        BlockLog::For::kCopies);
-    return;
+      return at->resolution.ReadLater(parts_.log, parts_.disk,
+                                      [this, task = std::move(task)](const absl::Status& status) mutable {
+                                        status.ok() ? GoOn(std::move(task)) : End(std::move(task), status);
+                                      });
+    case Step::kRoom:
+      return parts_.log.WhenRoom(
+          [this, task = std::move(task)](const absl::Status& status) mutable {
+            if (!status.ok()) return End(std::move(task), status);
+            parts_.reads.Run([this, task = std::move(task)]() mutable { GoOn(std::move(task)); });
+          },
+          BlockLog::For::kCopies);
   }
 }
 

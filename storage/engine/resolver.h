@@ -31,6 +31,7 @@ class Resolver {
     SlotCounts& counts;
     GraveList& graves;
     Executor& reads;
+    DiskReads& disk;
     Clock& clock;
     Gate& gate;  // of operations under way
     std::function<uint64_t(std::string_view)> hash_of;
@@ -55,7 +56,7 @@ class Resolver {
   enum class Step { kDone, kRead, kRoom };
 
   void GoOn(std::unique_ptr<Task> task);
-  void End(Task& task, const absl::Status& status);
+  void End(std::unique_ptr<Task> task, const absl::Status& status);
   Step Try(Task& task);
   bool Reveal(HashIndex::Latch& latch, const Resolution::Hidden& hidden);
   void Settle(HashIndex::Latch& latch, uint64_t hash, const Slot& slot, bool newest);

@@ -69,10 +69,12 @@ void Engine::Impl::GoOn(std::unique_ptr<PendingWrite> pending, WriteStep step) {
       try_again(std::move(pending), status);
     });
   } else {
-    world_.reads.Run([this, try_again, pending = std::move(pending)]() mutable {
-      const absl::Status status = ReadForLookup(pending->lookup);
-      try_again(std::move(pending), status);
-    });
+    Count(count_.disk_reads);
+    PendingWrite* const at = pending.get();
+    at->lookup.ReadLater(*log_, world_.disk,
+                         [try_again, pending = std::move(pending)](const absl::Status& status) mutable {
+                           try_again(std::move(pending), status);
+                         });
   }
 }
 

@@ -81,33 +81,45 @@ ChunkTable::Range ChunkTable::Around(uint32_t offset, uint32_t used) const {
   return range;
 }
 
-absl::StatusOr<ColdChunk> Block::ReadChunk(Position position, uint64_t store_id) const {
+namespace {
+
+absl::Status Damaged(const Block& block, std::string_view what, Position position) {
+  return absl::DataLossError(
+      fmt::format("{}: {} around offset {}", block.path, what, position - block.position_of(0)));
+}
+
+}  // namespace
+
+absl::StatusOr<ChunkTable::Range> Block::RangeAround(Position position) const {
   const auto offset = static_cast<uint32_t>(position - position_of(0));
-  const auto damaged = [&](std::string_view what) {
-    return absl::DataLossError(fmt::format("{}: {} around offset {}", path, what, offset));
-  };
-  if (offset < kFirstChunkOffset || offset >= used) return damaged("no chunk");
-  const ChunkTable::Range range = chunks.Around(offset, used);
-  std::string bytes_read(range.end - range.begin, '\0');
-  if (absl::Status status = reader->ReadAt(range.begin, bytes_read); !status.ok()) {
-    return absl::IsOutOfRange(status) ? damaged("the file ends too early") : status;
-  }
+  if (offset < kFirstChunkOffset || offset >= used) return Damaged(*this, "no chunk", position);
+  return chunks.Around(offset, used);
+}
+
+absl::Status Block::ReadFailure(Position position, const absl::Status& status) const {
+  return absl::IsOutOfRange(status) ? Damaged(*this, "the file ends too early", position) : status;
+}
+
+absl::StatusOr<ColdChunk> Block::ChunkIn(std::string bytes_read, uint32_t begin, Position position,
+                                         uint64_t store_id) const {
+  const auto offset = static_cast<uint32_t>(position - position_of(0));
+  const auto end = static_cast<uint32_t>(begin + bytes_read.size());
   // Several small chunks may begin in one page; walk to the one that holds the record.
-  uint32_t at = range.begin;
+  uint32_t at = begin;
   while (true) {
     ChunkHeader header;
-    if (range.end - at < sizeof(header)) return damaged("a broken chunk header");
-    std::memcpy(&header, &bytes_read[at - range.begin], sizeof(header));
-    if (header.bytes < sizeof(header) || header.bytes > range.end - at)
-      return damaged("a broken chunk header");
+    if (end - at < sizeof(header)) return Damaged(*this, "a broken chunk header", position);
+    std::memcpy(&header, &bytes_read[at - begin], sizeof(header));
+    if (header.bytes < sizeof(header) || header.bytes > end - at)
+      return Damaged(*this, "a broken chunk header", position);
     if (at + header.bytes > offset) break;
     at += header.bytes;
   }
-  const ChunkHeader* chunk = ValidChunkAt(bytes_read, at - range.begin, position_of(at), store_id);
-  if (chunk == nullptr) return damaged("a chunk fails its checksum");
+  const ChunkHeader* chunk = ValidChunkAt(bytes_read, at - begin, position_of(at), store_id);
+  if (chunk == nullptr) return Damaged(*this, "a chunk fails its checksum", position);
   ColdChunk cold{.bytes = {}, .position = position_of(at), .base_version = chunk->base_version};
   const uint32_t chunk_bytes = chunk->bytes;
-  bytes_read.erase(0, at - range.begin);
+  bytes_read.erase(0, at - begin);
   bytes_read.resize(chunk_bytes);
   cold.bytes = std::move(bytes_read);
   return cold;

@@ -141,9 +141,14 @@ struct Block {
   uint32_t flushed = 0;              // below this offset everything is on the disk
   uint64_t file_bytes = 0;
 
-  // Reads and verifies the chunk around `position`; one read of the file. Thread-safe once the block is
-  // sealed and on the disk.
-  absl::StatusOr<ColdChunk> ReadChunk(Position position, uint64_t store_id) const;
+  // For ColdRead; thread-safe once the block is sealed and on the disk.
+  // What to read of the file to get the chunk around `position`.
+  absl::StatusOr<ChunkTable::Range> RangeAround(Position position) const;
+  // The verified chunk in bytes that were read from `begin` on.
+  absl::StatusOr<ColdChunk> ChunkIn(std::string bytes_read, uint32_t begin, Position position,
+                                    uint64_t store_id) const;
+  // A file that ends too early is damaged.
+  absl::Status ReadFailure(Position position, const absl::Status& status) const;
 };
 
 // Keeps a block from being destroyed while something reads its file. Taken under a latch of the index.

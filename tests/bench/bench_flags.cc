@@ -50,8 +50,9 @@ void AddBenchFlags(CLI::App& app, BenchFlags& flags) {
       ->capture_default_str();
   AddNumber(app, "--depth", flags.depth, 1, 4096, "Operations under way at the same time.");
   AddNumber(app, "--readers-pool", flags.read_threads, 1, 1024,
-            "Threads of Thermocline that wait for the disk. RocksDB has one\n"
-            "for each operation under way.");
+            "With --no-io-uring: threads of Thermocline that wait for the disk.\n"
+            "RocksDB has one for each operation under way.");
+  app.add_flag("!--no-io-uring", flags.io_uring, "Thermocline reads the disk with threads.");
   app.add_option("--key-bytes", flags.shape.key_bytes,
                  "4 or 8. Keys of 4 bytes are drawn at random: some come twice,\n"
                  "and overwrite.")

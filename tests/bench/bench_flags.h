@@ -20,6 +20,7 @@ struct BenchFlags {
   bool keep = false;
   uint64_t memory_bytes = 0;
   int depth = 64;
+  bool io_uring = true;
   int read_threads = 64;
   Workload::Shape shape;
   InsertOptions inserts;

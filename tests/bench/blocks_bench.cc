@@ -71,6 +71,7 @@ absl::StatusOr<std::vector<Lane>> StartLanes(const Flags& flags, const ScratchDi
   for (const Contestant& contestant : ContestantsOf(flags.bench.engine)) {
     const StoreOptions store = {.directory = directory.Path(contestant.name),
                                 .memory_bytes = flags.bench.memory_bytes,
+                                .io_uring = flags.bench.io_uring,
                                 .read_threads = flags.bench.read_threads};
     auto process =
         SteppedProcess::Start([contestant, store, options = flags.blocks](SteppedProcess::Yield yield) {

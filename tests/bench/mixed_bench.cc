@@ -75,6 +75,7 @@ absl::Status RunOne(const Flags& flags, const Contestant& contestant, double rat
                     const ScratchDirectory& directory, Report& report, MixedRun& run) {
   const StoreOptions store = {.directory = directory.Path(contestant.name),
                               .memory_bytes = flags.bench.memory_bytes,
+                              .io_uring = flags.bench.io_uring,
                               .read_threads = flags.bench.read_threads};
   MixedOptions options = flags.mixed;
   options.ratio = ratio;

@@ -89,6 +89,7 @@ class Store {
 struct StoreOptions {
   std::string directory;  // created
   uint64_t memory_bytes = 0;
+  bool io_uring = true;   // Thermocline's disk reads; else threads
   int read_threads = 64;  // of Thermocline's World; RocksDB takes one for each operation under way
 };
 

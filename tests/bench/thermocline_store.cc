@@ -41,12 +41,16 @@ class ThermoclineWriter : public GroupWriter {
 
 class ThermoclineStore : public Store {
  public:
-  explicit ThermoclineStore(int read_threads)
-      : reads_("reads", read_threads), commits_("commits", 1), background_("background", 1) {}
+  ThermoclineStore() : reads_("reads", 4), commits_("commits", 1), background_("background", 1) {}
 
   absl::Status Open(const StoreOptions& options) {
+    auto disk_reads = storage::OpenDiskReads(
+        options.io_uring ? storage::DiskReadsChoice::kIoUring : storage::DiskReadsChoice::kThreads,
+        options.read_threads);
+    if (!disk_reads.ok()) return disk_reads.status();
+    disk_reads_ = std::move(disk_reads->reads);
     auto engine = Engine::Open({.directory = options.directory, .memory_bytes = options.memory_bytes},
-                               {files_, clock_, random_, reads_, commits_, background_});
+                               {files_, clock_, random_, reads_, *disk_reads_, commits_, background_});
     if (!engine.ok()) return engine.status();
     engine_ = *std::move(engine);
     return absl::OkStatus();
@@ -122,6 +126,7 @@ class ThermoclineStore : public Store {
   storage::ThreadPool reads_;
   storage::ThreadPool commits_;
   storage::ThreadPool background_;
+  std::unique_ptr<storage::DiskReads> disk_reads_;
   std::counting_semaphore<> permits_{0};  // operations that may yet be begun
   std::unique_ptr<Engine> engine_;
 };
@@ -129,7 +134,7 @@ class ThermoclineStore : public Store {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Store>> OpenThermocline(const StoreOptions& options) {
-  auto store = std::make_unique<ThermoclineStore>(options.read_threads);
+  auto store = std::make_unique<ThermoclineStore>();
   if (absl::Status status = store->Open(options); !status.ok()) return status;
   return store;
 }

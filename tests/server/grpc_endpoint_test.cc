@@ -13,6 +13,7 @@
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 
+#include "storage/executor_reads.h"
 #include "storage/posix_file_system.h"
 #include "storage/system_clock.h"
 #include "storage/thread_pool.h"
@@ -41,7 +42,8 @@ class GrpcEndpointTest : public ::testing::Test {
     options.block_bytes = 32 << 20;
     // Only what the engine does while it opens may need its executors.
     std::thread pump([this] { Pump(opened_); });
-    auto engine = storage::Engine::Open(options, {files_, clock_, random_, reads_, commits_, background_});
+    auto engine =
+        storage::Engine::Open(options, {files_, clock_, random_, reads_, disk_reads_, commits_, background_});
     opened_ = true;
     pump.join();
     if (!engine.ok()) ADD_FAILURE() << engine.status();
@@ -121,6 +123,7 @@ class GrpcEndpointTest : public ::testing::Test {
   storage::ThreadPool reads_{"read", 2};
   thermocline::testing::ManualExecutor commits_{1};
   thermocline::testing::ManualExecutor background_{2};
+  storage::ExecutorReads disk_reads_{reads_};
   std::atomic<bool> opened_ = false;
   std::atomic<bool> hold_ = false;
   std::thread committer_;

@@ -9,6 +9,7 @@
 #include "server/service/admin.h"
 #include "server/service/key_value.h"
 #include "storage/engine.h"
+#include "storage/executor_reads.h"
 #include "storage/system_clock.h"
 #include "tests/support/manual_clock.h"
 #include "tests/support/manual_executor.h"
@@ -59,6 +60,7 @@ class TestStore {
   testing::ManualExecutor reads_{3};
   testing::ManualExecutor commits_{4};
   testing::ManualExecutor background_{5};
+  storage::ExecutorReads disk_reads_{reads_};
   std::unique_ptr<storage::Engine> engine_;
   std::unique_ptr<KeyValueService> key_value_;
   std::unique_ptr<AdminService> admin_;

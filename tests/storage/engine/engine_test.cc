@@ -411,7 +411,8 @@ TEST_F(EngineTest, RefusesACursorThatIsNotOne) {
 
 TEST_F(EngineTest, ADirectoryHasOneEngine) {
   SimulatedStore other(2);
-  storage::World world{store.disk, store.clock, store.random, store.reads, store.commits, store.background};
+  storage::World world{store.disk,       store.clock,   store.random,    store.reads,
+                       store.disk_reads, store.commits, store.background};
   const auto second = storage::Engine::Open(store.options, world);
   EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition) << second.status();
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "storage/engine.h"
+#include "storage/executor_reads.h"
 #include "storage/system_clock.h"
 #include "tests/support/manual_clock.h"
 #include "tests/support/manual_executor.h"
@@ -24,7 +25,8 @@ class SimulatedStore {
         reads(seed + 2),
         commits(seed + 3),
         background(seed + 4),
-        world_{disk, clock, random, reads, commits, background} {}
+        disk_reads(reads),
+        world_{disk, clock, random, reads, disk_reads, commits, background} {}
   ~SimulatedStore() { CloseIfOpen(); }
 
   static storage::Options SmallOptions() {
@@ -120,6 +122,7 @@ class SimulatedStore {
   ManualExecutor reads;
   ManualExecutor commits;
   ManualExecutor background;
+  storage::ExecutorReads disk_reads;
   std::unique_ptr<storage::Engine> engine;
 
  private:

@@ -29,7 +29,7 @@ class ThreadsTest : public ::testing::Test {
                                 .memory_bytes = 4 << 20,
                                 .block_bytes = 64 << 10,
                                 .flush_interval = std::chrono::milliseconds(5)},
-                               {files, clock, random, reads, commits, background});
+                               {files, clock, random, reads, *disk_reads, commits, background});
     ASSERT_TRUE(opened.ok()) << opened.status();
     engine = *std::move(opened);
   }
@@ -52,6 +52,8 @@ class ThreadsTest : public ::testing::Test {
   storage::ThreadPool reads;
   storage::ThreadPool commits;
   storage::ThreadPool background;
+  std::unique_ptr<storage::DiskReads> disk_reads =
+      std::move(storage::OpenDiskReads(storage::DiskReadsChoice::kAuto, 2)->reads);
   std::unique_ptr<Engine> engine;
 };
 

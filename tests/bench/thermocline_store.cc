@@ -1,6 +1,7 @@
 #include <semaphore>
 #include <utility>
 
+#include "server/heap.h"
 #include "storage/engine.h"
 #include "storage/posix_file_system.h"
 #include "storage/system_clock.h"
@@ -127,6 +128,9 @@ class ThermoclineStore : public Store {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Store>> OpenThermocline(const StoreOptions& options) {
+  // As the server does. With an arena for every few readers, malloc would keep as much again as the index
+  // has.
+  server::LimitHeapSlack();
   auto store = std::make_unique<ThermoclineStore>(options.read_threads);
   if (absl::Status status = store->Open(options); !status.ok()) return status;
   return store;

@@ -1,3 +1,4 @@
+#include <atomic>
 #include <semaphore>
 #include <utility>
 
@@ -20,12 +21,13 @@ class ThermoclineWriter : public GroupWriter {
   // An engine that is short of memory completes a write later: a group that is flushed before would not
   // contain it.
   absl::Status Put(std::string_view key, std::string_view value) override {
+    ended_ = false;
     engine_.Apply({.key = key, .value = value, .durability = storage::Durability::kMemory},
                   [this](const absl::StatusOr<storage::WriteResult>& result) {
                     status_ = result.status();
-                    applied_.release();
+                    if (ended_.exchange(true)) applied_.release();
                   });
-    applied_.acquire();
+    if (!ended_.exchange(true)) applied_.acquire();
     return status_;
   }
 
@@ -37,6 +39,9 @@ class ThermoclineWriter : public GroupWriter {
  private:
   Engine& engine_;
   absl::Status status_;
+  // Set when the call or its completion has ended. The call waits only if it comes first: the semaphore costs
+  // a system call, even if nobody waits.
+  std::atomic<bool> ended_{false};
   std::binary_semaphore applied_{0};
 };
 

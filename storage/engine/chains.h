@@ -46,8 +46,8 @@ class ChainWalk {
 
   // `record` is what stands at position(): what it displaced comes next, if that may hold other keys.
   void GoBehind(const Record& record) {
-    if (at_.on && record.unresolved && record.displaced != 0)
-      frontier_.push_back({record.displaced, record.deep, at_.position});
+    if (at_.on && record.unresolved && record.link() != 0)
+      frontier_.push_back({record.link(), record.deep, at_.position});
   }
 
  private:

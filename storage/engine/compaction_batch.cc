@@ -111,7 +111,7 @@ absl::Status CompactionBatch::Judged(Position position, const DecodedRecord& dec
     }
     // A lone head is the newest of its key whatever stands behind it, and keeps its link to that, unless that
     // goes as well.
-    const bool keeps_link = parts_.log.Stands(record.displaced) == StandsAfterwards(record.displaced);
+    const bool keeps_link = parts_.log.Stands(record.link()) == StandsAfterwards(record.link());
     if (unresolved && !(own && slots.size() == 1 && !ends && keeps_link)) doubtful = hash;
   }
   if (doubtful) return absl::OkStatus();
@@ -135,10 +135,11 @@ void CompactionBatch::Forget(uint64_t hash, Position head) {
 }
 
 absl::Status CompactionBatch::Relocate(Position from, Record record, uint64_t hash, bool unresolved) {
-  const bool linked = record.displaced != 0 && StandsAfterwards(record.displaced);
-  if (!linked) record.displaced = 0;
-  record.unresolved = record.unresolved && linked && unresolved;
+  record.unresolved = record.unresolved && unresolved && StandsAfterwards(record.link());
   record.deep = record.deep && record.unresolved;
+  if (!record.unresolved) record.behind = 0;
+  if (!StandsAfterwards(record.displaced)) record.displaced = std::exchange(record.behind, 0);
+  const bool linked = record.displaced != 0;
   const auto to = Write(record);
   if (!to.ok()) return to.status();
   moves_.push_back({.hash = hash, .from = from, .linked = linked, .to = *to});
@@ -151,7 +152,7 @@ absl::Status CompactionBatch::BuryDisplaced(const Record& record, uint64_t hash,
                                             std::optional<uint64_t>& doubtful) {
   const Position dead = record.displaced;
   if (dead == 0 || !StandsAfterwards(dead)) return absl::OkStatus();
-  if (!record.unresolved) return Bury(hash, dead);
+  if (!record.unresolved || record.behind != 0) return Bury(hash, dead);
   // It may be another key's, and live.
   const auto its_hash = HashAt(dead);
   if (!its_hash.ok()) return its_hash.status();
@@ -189,7 +190,8 @@ absl::Status CompactionBatch::Bury(uint64_t hash, Position dead) {
 
 bool CompactionBatch::StandsAfterwards(Position position) const {
   const uint64_t block = position / parts_.block_bytes;
-  return parts_.log.Stands(position) && std::find(victims_.begin(), victims_.end(), block) == victims_.end();
+  return position != 0 && parts_.log.Stands(position) &&
+         std::find(victims_.begin(), victims_.end(), block) == victims_.end();
 }
 
 absl::StatusOr<Position> CompactionBatch::Write(const Record& record) {

@@ -102,7 +102,9 @@ void Compactor::PollAgain() {
 }
 
 void Compactor::Poll() {
-  if (batch_ != nullptr || running_.load(std::memory_order_relaxed)) return;
+  PollAgain();
+  if (running_.load(std::memory_order_relaxed)) return;
+  ResolveSome();
   if (forced_by_.empty()) {
     MutexLock lock(mutex_);
     forced_by_.swap(waiting_);
@@ -115,7 +117,6 @@ void Compactor::Poll() {
   parts_.batch.log.Throttle(over && !victims.empty());
   if (!victims.empty()) return Begin(victims);
   if (!forced_by_.empty()) ServeForced(absl::OkStatus());
-  ResolveSome();
 }
 
 std::vector<BlockLog::Usage> Compactor::Victims(bool forced, Debt& debt) const {
@@ -267,6 +268,13 @@ void Compactor::Remove() {
 }
 
 void Compactor::End(const absl::Status& status) {
+  if (batch_)
+    fprintf(stderr, "END %s victims %zu scanned %lu moved %lu dropped %lu graves %zu written %lu\n",
+            status.ToString().c_str(), batch_->victims().size(), batch_->work().bytes_scanned,
+            batch_->work().records_moved, batch_->work().records_dropped, batch_->work().graves.size(),
+            batch_->work().bytes_written);
+  else
+    fprintf(stderr, "END nobatch %s\n", status.ToString().c_str());
   if (batch_ != nullptr) bytes_written_.fetch_add(batch_->work().bytes_written, std::memory_order_relaxed);
   batch_.reset();
   running_.store(false, std::memory_order_relaxed);
@@ -279,7 +287,6 @@ void Compactor::End(const absl::Status& status) {
   // Writers must not wait for space that is not being won.
   parts_.batch.log.Throttle(false);
   if (!forced_by_.empty()) ServeForced(status);
-  PollAgain();
 }
 
 void Compactor::ServeForced(const absl::Status& status) {
@@ -296,8 +303,9 @@ void Compactor::ServeForced(const absl::Status& status) {
 
 // Closes the bounds of the counts, and spares later compactions the reading.
 void Compactor::ResolveSome() {
-  std::vector<uint64_t> hashes;
-  if (parts_.batch.counts.unresolved() != 0) {
+  if (resolving_) return;
+  std::vector<uint64_t> hashes = parts_.blind_writes.TakeAll();
+  if (parts_.batch.counts.unresolved() != 0 && hashes.size() < kResolutions) {
     for (int tables = 0; tables < kTables && hashes.size() < kResolutions; ++tables) {
       const HashIndex::Sweep sweep = parts_.batch.index.SweepUnresolved(resolve_from_);
       if (sweep.unresolved) hashes.push_back(*sweep.unresolved);
@@ -305,12 +313,13 @@ void Compactor::ResolveSome() {
       if (resolve_from_ == 0) break;
     }
   }
-  if (hashes.empty()) return PollAgain();
+  if (hashes.empty()) return;
+  resolving_ = true;
   auto left = std::make_shared<std::atomic<size_t>>(hashes.size());
   for (const uint64_t hash : hashes) {
-    // One that fails, for want of room say, is met again in the next round.
+    // One that fails, for want of room say, is met again in a later round.
     parts_.resolver.Resolve(hash, [this, gate = gate_, left](const absl::Status&) {
-      if (left->fetch_sub(1, std::memory_order_acq_rel) == 1) Schedule([this] { PollAgain(); });
+      if (left->fetch_sub(1, std::memory_order_acq_rel) == 1) Schedule([this] { resolving_ = false; });
     });
   }
 }

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "storage/engine/blind_writes.h"
 #include "storage/engine/compaction_batch.h"
 #include "storage/engine/resolver.h"
 #include "storage/engine/store_files.h"
@@ -37,6 +38,7 @@ class Compactor {
     std::string directory;
     Executor& background;
     Resolver& resolver;
+    BlindWrites& blind_writes;
   };
   struct Counters {
     uint64_t blocks_freed, bytes_freed, records_moved, records_dropped, graves_written, bytes_written;
@@ -103,6 +105,7 @@ class Compactor {
   bool poll_scheduled_ = false;
   uint64_t numbers_factor_ = 1;  // doubled when the numbers were too few
   uint64_t resolve_from_ = 0;
+  bool resolving_ = false;
   // Bytes of graves by the block of the dead record and the block that holds the grave.
   absl::flat_hash_map<uint64_t, absl::flat_hash_map<uint64_t, uint64_t>> grave_bytes_;
 

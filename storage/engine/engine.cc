@@ -191,7 +191,8 @@ absl::Status Engine::Impl::OpenCompactor(const Replayed& replayed, Roster roster
   compactor_ = std::make_unique<Compactor>(Compactor::Parts{.batch = batch,
                                                             .directory = options_.directory,
                                                             .background = world_.background,
-                                                            .resolver = *resolver_},
+                                                            .resolver = *resolver_,
+                                                            .blind_writes = blind_writes_},
                                            std::move(roster));
   for (const auto& grave : replayed.graves) {
     if (log_->Stands(grave.dead * identity_.block_bytes)) {

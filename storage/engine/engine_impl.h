@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_set.h"
 
 #include "storage/engine.h"
+#include "storage/engine/blind_writes.h"
 #include "storage/engine/compactor.h"
 #include "storage/engine/grave_list.h"
 #include "storage/engine/lookup.h"
@@ -100,7 +101,8 @@ class Engine::Impl {
   WriteStep TryWrite(uint64_t hash, const Write& write, Lookup& lookup, WriteResult& result);
   bool Holds(const Condition& condition, Lookup::Step step, const Lookup& lookup, WriteResult& result) const;
   Target Choose(std::string_view key, const Slots& slots, std::optional<Position> known) const;
-  WriteStep Put(HashIndex::Latch& latch, const Write& write, const Target& target, WriteResult& result);
+  WriteStep Put(HashIndex::Latch& latch, uint64_t hash, const Write& write, const Target& target,
+                WriteResult& result);
   void GoOn(std::unique_ptr<PendingWrite> pending, WriteStep step);
   void Acknowledge(Durability durability, const WriteResult& result, WriteDone done);
 
@@ -130,6 +132,7 @@ class Engine::Impl {
   absl::flat_hash_set<Position> buried_;  // see Chains; constant when the store is open
   SlotCounts counts_;
   GraveList graves_;
+  BlindWrites blind_writes_;
   std::unique_ptr<Resolver> resolver_;
   std::unique_ptr<Compactor> compactor_;
   Gate gate_;  // of operations under way

@@ -46,21 +46,34 @@ void Resolution::Take(const Record& record, absl::FunctionRef<bool(std::string_v
   }
 }
 
+void Resolution::Remember(Position position, const Record& record) {
+  std::string bytes(EncodedBytes(record, position, 0), '\0');
+  EncodeRecord(record, position, 0, bytes.data());
+  known_[position] = std::move(bytes);
+}
+
 Resolution::Step Resolution::Walk(const Chains& chains, const Slots& heads,
                                   absl::FunctionRef<bool(std::string_view)> covers) {
+  if (const auto chunk = read_.Take()) Remember(walk_.position(), chunk->RecordAt(walk_.position())->record);
   if (heads != heads_) {
+    auto known = std::move(known_);
     *this = Resolution();
+    known_ = std::move(known);
     heads_ = heads;
     walk_ = ChainWalk(heads);
+    again_ = walk_.Next(chains);
   }
-  if (const auto chunk = read_.Take()) Take(chunk->RecordAt(walk_.position())->record, covers);
-  while (walk_.Next(chains)) {
-    const auto resident = chains.log.Resident(walk_.position());
-    if (!resident) {
-      read_.Aim(chains.log.Hold(walk_.position()), walk_.position());
+  for (; again_; again_ = walk_.Next(chains)) {
+    const Position position = walk_.position();
+    const auto known = known_.find(position);
+    if (known != known_.end()) {
+      Take(DecodeRecord(known->second, position, 0)->record, covers);
+    } else if (const auto resident = chains.log.Resident(position)) {
+      Take(resident->record, covers);
+    } else if (chains.log.Stands(position)) {
+      read_.Aim(chains.log.Hold(position), position);
       return Step::kRead;
     }
-    Take(resident->record, covers);
   }
   return Step::kDone;
 }

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 
@@ -53,11 +54,15 @@ class Resolution {
   const std::vector<Position>& stray() const { return stray_; }
 
  private:
+  void Remember(Position position, const Record& record);
   void Take(const Record& record, absl::FunctionRef<bool(std::string_view)> covers);
 
   Slots heads_;
   ChainWalk walk_;
+  bool again_ = false;  // walk_ stands at a record that was not taken yet
   ColdRead read_;
+  // What was read, encoded with base version 0: it is still right when the heads have changed.
+  absl::flat_hash_map<Position, std::string> known_;
   std::vector<std::string> keys_;                     // met so far
   std::vector<std::pair<Position, size_t>> members_;  // records met so far, and which of the keys they have
   std::vector<Position> newest_;                      // heads that are the newest of their keys

@@ -112,7 +112,7 @@ Engine::Impl::WriteStep Engine::Impl::TryWrite(uint64_t hash, const Write& write
   }
   Target target = Choose(write.key, slots, known);
   if (target.same_key && target.bytes == 0 && known) target.bytes = lookup.record_bytes();
-  return Put(latch, write, target, result);
+  return Put(latch, hash, write, target, result);
 }
 
 bool Engine::Impl::Holds(const Condition& condition, Lookup::Step step, const Lookup& lookup,
@@ -161,8 +161,8 @@ Engine::Impl::Target Engine::Impl::Choose(std::string_view key, const Slots& slo
   return target;
 }
 
-Engine::Impl::WriteStep Engine::Impl::Put(HashIndex::Latch& latch, const Write& write, const Target& target,
-                                          WriteResult& result) {
+Engine::Impl::WriteStep Engine::Impl::Put(HashIndex::Latch& latch, uint64_t hash, const Write& write,
+                                          const Target& target, WriteResult& result) {
   Record record = {.key = write.key,
                    .value = write.value.value_or(std::string_view()),
                    .expires_at_ms = write.value ? write.expires_at_ms : 0,
@@ -170,6 +170,12 @@ Engine::Impl::WriteStep Engine::Impl::Put(HashIndex::Latch& latch, const Write& 
                    .tombstone = !write.value,
                    .unresolved = target.slot && (!target.same_key || target.slot->unresolved)};
   record.deep = record.unresolved && target.slot->unresolved;
+  if (record.unresolved && target.same_key && target.record) {
+    const Record& displaced = target.record->record;
+    record.unresolved = displaced.unresolved;
+    record.deep = displaced.deep;
+    record.behind = displaced.unresolved ? displaced.link() : 0;
+  }
   // Nothing to delete.
   const bool absent = !target.hidden && (!target.slot || (target.same_key && target.slot->tombstone));
   if (record.tombstone && absent) {
@@ -183,6 +189,7 @@ Engine::Impl::WriteStep Engine::Impl::Put(HashIndex::Latch& latch, const Write& 
     update.displaced = target.record->record.displaced;
     update.unresolved = target.record->record.unresolved;
     update.deep = target.record->record.deep;
+    update.behind = target.record->record.behind;
     if (const auto version = log_->UpdateInPlace(target.slot->position, target.record->bytes, update)) {
       Count(count_.updates_in_place);
       result = {.applied = true, .version = *version};
@@ -193,13 +200,17 @@ Engine::Impl::WriteStep Engine::Impl::Put(HashIndex::Latch& latch, const Write& 
   if (!latch.Reserve(bound)) return WriteStep::kRoom;
   const auto appended = log_->Append(record, bound);
   if (!appended) return WriteStep::kRoom;
-  const Slot slot = {
-      .position = appended->position, .unresolved = record.unresolved, .tombstone = record.tombstone};
+  const Slot slot = {.position = appended->position,
+                     .unresolved = target.slot && (!target.same_key || target.slot->unresolved),
+                     .tombstone = record.tombstone};
   if (target.slot) {
     latch.Replace(target.slot->position, slot);
     // A delete was counted as dead from the beginning.
     if (!target.slot->tombstone) log_->MarkDead(target.slot->position, target.bytes);
-    if (!target.same_key) counts_.Hid();
+    if (!target.same_key) {
+      counts_.Hid();
+      blind_writes_.Add(hash);
+    }
   } else {
     latch.Insert(slot);
   }

@@ -8,12 +8,7 @@
 #include <fmt/format.h>
 
 namespace thermocline::storage {
-namespace {
-
-// So much unsynced data starts a commit that nobody waits for.
-constexpr uint64_t kWriteBehindBytes = 4 << 20;
-
-}  // namespace
+namespace {}  // namespace
 
 BlockLog::BlockLog(const Config& config, const Collaborators& world)
     : config_(config), world_(world), gate_(std::make_shared<Gate>()) {}

@@ -179,6 +179,9 @@ class BlockLog {
     std::vector<uint64_t> sequences;
     Done done;
   };
+  // So much unsynced data starts a commit that nobody waits for.
+  static constexpr uint64_t kWriteBehindBytes = 4 << 20;
+
   BlockLog(const Config& config, const Collaborators& world);
 
   const Block* BlockOf(Position position) const { return table_.Find(position / config_.block_bytes); }
@@ -204,7 +207,8 @@ class BlockLog {
   // committer.cc: everything that runs on the commit executor.
   // Runs the committer, unless the log is gone by then, and first clears the flag that it is scheduled.
   Executor::Task CommitterTask(bool BlockLog::*scheduled);
-  void RunCommitter();
+  void RunCommitter(bool must_commit);
+  bool CommitIsDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Commit();
   std::vector<Dirty> TakeDirty(Position& target);
   absl::Status WriteChunks(Block& block, uint32_t end);

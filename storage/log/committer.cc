@@ -32,7 +32,7 @@ Executor::Task BlockLog::CommitterTask(bool BlockLog::*scheduled) {
       MutexLock lock(mutex_);
       this->*scheduled = false;
     }
-    RunCommitter();
+    RunCommitter(scheduled == &BlockLog::tick_scheduled_);
     gate->Leave();
   };
 }
@@ -52,16 +52,22 @@ void BlockLog::ScheduleRetry() {
   world_.commits.RunAfter(kRetryPause, CommitterTask(&BlockLog::retry_scheduled_));
 }
 
-void BlockLog::RunCommitter() {
+// The committer is also called for room, which needs no sync.
+bool BlockLog::CommitIsDue() {
+  return !waiters_.empty() || dirty_.size() > 1 || tail() - horizon_ >= kWriteBehindBytes;
+}
+
+void BlockLog::RunCommitter(bool must_commit) {
   std::deque<Done> parked;
   absl::Status status;
   {
     MutexLock lock(mutex_);
     status = failure_;
+    must_commit |= CommitIsDue();
     parked = TakeParked();
   }
   // What a failed write or sync left on the disk is unknown, and a second sync would prove nothing.
-  if (status.ok()) status = Commit();
+  if (status.ok() && must_commit) status = Commit();
   if (!status.ok()) {
     Fail(status);
   } else {

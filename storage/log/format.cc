@@ -14,7 +14,8 @@ constexpr uint8_t kDisplacedFlag = 4;
 constexpr uint8_t kUnresolvedFlag = 8;
 constexpr uint8_t kDeepFlag = 16;
 constexpr uint8_t kGraveFlag = 32;
-constexpr uint8_t kKnownFlags = 63;
+constexpr uint8_t kBehindFlag = 64;
+constexpr uint8_t kKnownFlags = 127;
 
 // Leaves room for some 500 000 versions in either direction, so that most updates fit in place.
 constexpr int kMinVersionBytes = 3;
@@ -80,13 +81,14 @@ uint32_t EncodedBytes(const Record& record, Position position, uint64_t base_ver
   bytes += VarintBytes(VersionField(record, base_version), kMinVersionBytes);
   if (record.expires_at_ms != 0) bytes += VarintBytes(record.expires_at_ms);
   if (record.displaced != 0) bytes += VarintBytes(position - record.displaced);
+  if (record.behind != 0) bytes += VarintBytes(position - record.behind);
   return static_cast<uint32_t>(bytes);
 }
 
 void EncodeRecord(const Record& record, Position position, uint64_t base_version, char* out) {
   const int flags = (record.tombstone ? kTombstoneFlag : 0) | (record.expires_at_ms != 0 ? kExpiryFlag : 0) |
                     (record.displaced != 0 ? kDisplacedFlag : 0) | (record.unresolved ? kUnresolvedFlag : 0) |
-                    (record.deep ? kDeepFlag : 0);
+                    (record.deep ? kDeepFlag : 0) | (record.behind != 0 ? kBehindFlag : 0);
   if (record.grave) {
     *out++ = static_cast<char>(kGraveFlag | kDisplacedFlag);
     out = PutVarint(out, position - record.displaced);
@@ -99,6 +101,7 @@ void EncodeRecord(const Record& record, Position position, uint64_t base_version
   out = PutVarint(out, VersionField(record, base_version), kMinVersionBytes);
   if (record.expires_at_ms != 0) out = PutVarint(out, record.expires_at_ms);
   if (record.displaced != 0) out = PutVarint(out, position - record.displaced);
+  if (record.behind != 0) out = PutVarint(out, position - record.behind);
   std::memcpy(out, record.key.data(), record.key.size());
   if (!record.tombstone && !record.value.empty()) {
     std::memcpy(out + record.key.size(), record.value.data(), record.value.size());
@@ -148,6 +151,11 @@ std::optional<DecodedRecord> DecodeRecord(std::string_view in, Position position
     uint64_t back = 0;
     if (!GetVarint(in, back) || back == 0 || back >= position) return std::nullopt;
     record.displaced = position - back;
+  }
+  if ((flags & kBehindFlag) != 0) {
+    uint64_t back = 0;
+    if (!GetVarint(in, back) || back == 0 || back >= position) return std::nullopt;
+    record.behind = position - back;
   }
   if (key_bytes > in.size() || value_bytes > in.size() - key_bytes) return std::nullopt;
   record.key = in.substr(0, key_bytes);

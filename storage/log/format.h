@@ -67,10 +67,10 @@ uint64_t ChecksumOf(std::string_view header_and_payload, uint64_t store_id);
 
 // A record. On the disk:
 //
-//   flags   key bytes  value bytes     version             [expiry]   [displaced]   key  value
-//   u8      varint     varint          zigzag varint of    varint     varint
-//                      (not in a       the difference to   (ms since  (how far back
-//                      tombstone)      the block's base,   1970)      in the log)
+//   flags   key bytes  value bytes     version             [expiry]   [displaced]   [behind]      key  value
+//   u8      varint     varint          zigzag varint of    varint     varint        varint
+//                      (not in a       the difference to   (ms since  (how far back (how far back
+//                      tombstone)      the block's base,   1970)      in the log)   in the log)
 //                                      at least 3 bytes
 //
 // A grave says that the record at `displaced` is dead, for what had superseded it is gone:
@@ -89,6 +89,12 @@ struct Record {
   bool unresolved = false;
   // Of an unresolved record: there may also be live keys behind what was displaced, if that says so itself.
   bool deep = false;
+  // Of an unresolved record that displaced one of its own key: where the chain goes on, so that the chain of
+  // a key does not get longer with every write. 0: at `displaced`.
+  Position behind = 0;
+
+  // What a reader of other keys looks at next, if this is unresolved.
+  Position link() const { return behind != 0 ? behind : displaced; }
   bool grave = false;
 };
 
@@ -97,7 +103,7 @@ uint64_t HashOfGrave(const Record& grave);
 
 // The most bytes that a record with a key and value of these sizes can take.
 constexpr uint64_t MaxEncodedBytes(uint64_t key_bytes, uint64_t value_bytes) {
-  return 1 + 3 + 5 + 10 + 10 + 10 + key_bytes + value_bytes;
+  return 1 + 3 + 5 + 10 + 10 + 10 + 10 + key_bytes + value_bytes;
 }
 
 // Bytes of the record when it stands at `position` in a block with this base.

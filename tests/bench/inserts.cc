@@ -139,6 +139,7 @@ absl::StatusOr<InsertFigures> InsertKeys(Store& store, const Workload& workload,
   const Progress progress(fmt::format("inserting at {:.1f} M", static_cast<double>(first) / 1e6), done,
                           count);
   std::vector<std::unique_ptr<Lane>> lanes;
+  lanes.reserve(options.writers);
   for (int i = 0; i < options.writers; ++i) {
     lanes.push_back(std::make_unique<Lane>(store, workload, options, done));
   }

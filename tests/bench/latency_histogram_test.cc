@@ -58,6 +58,7 @@ TEST(LatencyHistogramTest, SubtractsWhatWasCountedBefore) {
 TEST(LatencyHistogramTest, ThreadsAddToIt) {
   LatencyHistogram histogram;
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
       for (int n = 0; n < 10'000; ++n) histogram.Add(nanoseconds(n));

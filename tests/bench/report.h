@@ -31,6 +31,7 @@ struct Field {
 template <typename Row>
 std::vector<Column> ColumnsOf(const std::vector<Field<Row>>& fields) {
   std::vector<Column> columns;
+  columns.reserve(fields.size());
   for (const auto& field : fields) columns.push_back(field.column);
   return columns;
 }
@@ -38,6 +39,7 @@ std::vector<Column> ColumnsOf(const std::vector<Field<Row>>& fields) {
 template <typename Row>
 std::vector<double> ValuesOf(const std::vector<Field<Row>>& fields, const Row& row) {
   std::vector<double> values;
+  values.reserve(fields.size());
   for (const auto& field : fields) values.push_back(field.value(row));
   return values;
 }

@@ -93,7 +93,8 @@ struct StoreOptions {
   int read_threads = 64;  // of Thermocline's World; RocksDB takes one for each operation under way
 };
 
-// Each in a file of its own. Errors as those of the store.
+// Each in a file of its own. Errors as those of the store. In a process that has no other store, and before
+// it starts threads: they may set up the heap for all of it.
 absl::StatusOr<std::unique_ptr<Store>> OpenThermocline(const StoreOptions& options);
 absl::StatusOr<std::unique_ptr<Store>> OpenRocksDb(const StoreOptions& options);
 

@@ -1,6 +1,8 @@
+#include <atomic>
 #include <semaphore>
 #include <utility>
 
+#include "server/heap.h"
 #include "storage/engine.h"
 #include "storage/posix_file_system.h"
 #include "storage/system_clock.h"
@@ -19,12 +21,13 @@ class ThermoclineWriter : public GroupWriter {
   // An engine that is short of memory completes a write later: a group that is flushed before would not
   // contain it.
   absl::Status Put(std::string_view key, std::string_view value) override {
+    ended_ = false;
     engine_.Apply({.key = key, .value = value, .durability = storage::Durability::kMemory},
                   [this](const absl::StatusOr<storage::WriteResult>& result) {
                     status_ = result.status();
-                    applied_.release();
+                    if (ended_.exchange(true)) applied_.release();
                   });
-    applied_.acquire();
+    if (!ended_.exchange(true)) applied_.acquire();
     return status_;
   }
 
@@ -36,6 +39,9 @@ class ThermoclineWriter : public GroupWriter {
  private:
   Engine& engine_;
   absl::Status status_;
+  // Set when the call or its completion has ended. The call waits only if it comes first: the semaphore costs
+  // a system call, even if nobody waits.
+  std::atomic<bool> ended_{false};
   std::binary_semaphore applied_{0};
 };
 
@@ -134,6 +140,9 @@ class ThermoclineStore : public Store {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Store>> OpenThermocline(const StoreOptions& options) {
+  // As the server does. With an arena for every few readers, malloc would keep as much again as the index
+  // has.
+  server::LimitHeapSlack();
   auto store = std::make_unique<ThermoclineStore>();
   if (absl::Status status = store->Open(options); !status.ok()) return status;
   return store;

@@ -36,6 +36,7 @@ void ExpectRoundTrip(const Record& record, uint64_t position, uint64_t base_vers
   EXPECT_EQ(decoded->record.tombstone, record.tombstone);
   EXPECT_EQ(decoded->record.unresolved, record.unresolved);
   EXPECT_EQ(decoded->record.deep, record.deep);
+  EXPECT_EQ(decoded->record.behind, record.behind);
   EXPECT_EQ(decoded->record.grave, record.grave);
   for (size_t cut = 0; cut < bytes.size(); ++cut) {
     const auto partial = DecodeRecord(std::string_view(bytes).substr(0, cut), position, base_version);
@@ -54,6 +55,9 @@ TEST(RecordTest, RoundTrips) {
                    .displaced = 1,
                    .unresolved = true},
                   uint64_t{1} << 45, 3);
+  ExpectRoundTrip(
+      {.key = "k", .value = "v", .version = 7, .displaced = 4990, .unresolved = true, .behind = 4200}, 5000,
+      1);
   ExpectRoundTrip({.key = "12345678", .displaced = 4096, .grave = true}, 5000, 9);
   const std::string long_key(300, 'k');
   const std::string long_value(3000, 'v');
@@ -93,7 +97,7 @@ TEST(RecordTest, CostsLittle) {
 TEST(RecordTest, RefusesWhatIsNoRecord) {
   using std::string_literals::operator""s;
   EXPECT_FALSE(DecodeRecord("", 5000, 0));
-  EXPECT_FALSE(DecodeRecord("\x40\x01\x01\x80\x80\x00kv"s, 5000, 0)) << "unknown flag";
+  EXPECT_FALSE(DecodeRecord("\x80\x01\x01\x80\x80\x00kv"s, 5000, 0)) << "unknown flag";
   EXPECT_FALSE(
       DecodeRecord("\x20\x05"
                    "12345678"s,

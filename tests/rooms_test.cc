@@ -40,6 +40,7 @@ const std::vector<Rule>& Rules() {
       // The doors of storage show nothing of what lies behind them.
       {R"(storage/[^/]+\.h)", R"(storage/[^/]+\.h)", R"([a-z_0-9]+|absl/.*)"},
       {R"(storage/[^/]+\.cc)", R"(storage/.*)", kNoWireLibrary},
+      {R"(storage/cold/.*)", R"(storage/[^/]+\.h|storage/cold/.*)", kNoWireLibrary},
       {R"(storage/engine/.*)", R"(storage/[^/]+\.h|storage/(engine|index|log)/.*)", kNoWireLibrary},
       {R"(storage/index/.*)", R"(storage/[^/]+\.h|storage/index/.*)", kNoWireLibrary},
       {R"(storage/log/.*)", R"(storage/[^/]+\.h|storage/log/.*)", kNoWireLibrary},
@@ -156,6 +157,9 @@ TEST(RoomsTest, SeesForbiddenIncludes) {
            {"storage/engine.cc", "\"google/protobuf/message.h\"", false},
            {"storage/engine.cc", "\"thermocline/v1/admin.pb.h\"", false},
            {"storage/engine.cc", "\"server/config.h\"", false},
+           {"storage/cold/cold_store.cc", "\"storage/cold/watch.h\"", true},
+           {"storage/cold/cold_store.cc", "<rocksdb/db.h>", true},
+           {"storage/cold/cold_store.cc", "\"storage/log/block.h\"", false},
            {"storage/engine/scan.cc", "\"storage/log/block.h\"", true},
            {"storage/engine/scan.cc", "\"thermocline/v1/admin.pb.h\"", false},
            {"storage/log/block.cc", "\"storage/log/chunk.h\"", true},

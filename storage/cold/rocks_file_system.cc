@@ -26,6 +26,7 @@ IOStatus ToRocks(const absl::Status& status) {
       return IOStatus::NoSpace(message);
     case absl::StatusCode::kFailedPrecondition:
       return IOStatus::Busy(message);
+    case absl::StatusCode::kDataLoss:
     case absl::StatusCode::kOutOfRange:  // a file that is shorter than it was
       return IOStatus::Corruption(message);
     default:
@@ -93,8 +94,8 @@ struct HeldLock : rocksdb::FileLock {
 // RocksDB gathers what it appends (writable_file_max_buffer_size), so an Append is worth a write.
 class RocksFileSystem::WritableFile : public rocksdb::FSWritableFile {
  public:
-  WritableFile(RocksFileSystem& files, std::unique_ptr<File> file, uint64_t size)
-      : files_(files), file_(std::move(file)), size_(size) {}
+  WritableFile(RocksFileSystem& files, std::string_view path, std::unique_ptr<File> file, uint64_t size)
+      : files_(files), name_(path.substr(path.rfind('/') + 1)), file_(std::move(file)), size_(size) {}
 
   using FSWritableFile::Append;
   IOStatus Append(const Slice& data, const IOOptions&, IODebugContext*) override {
@@ -112,7 +113,11 @@ class RocksFileSystem::WritableFile : public rocksdb::FSWritableFile {
   }
 
   IOStatus Sync(const IOOptions&, IODebugContext*) override {
-    return files_.Make(Finality::kAlways, [&] { return file_->Sync(); });
+    return files_.Make(Finality::kAlways, [&] {
+      absl::Status status = file_->Sync();
+      if (!status.ok() || !name_.starts_with(cold::ManifestHorizon::kManifestPrefix)) return status;
+      return files_.horizon_->Set(name_, size_);
+    });
   }
 
   bool IsSyncThreadSafe() const override { return true; }
@@ -122,6 +127,7 @@ class RocksFileSystem::WritableFile : public rocksdb::FSWritableFile {
 
  private:
   RocksFileSystem& files_;
+  const std::string name_;
   const std::unique_ptr<File> file_;
   uint64_t size_;
 };
@@ -194,7 +200,7 @@ IOStatus RocksFileSystem::NewWritableFile(const std::string& path, const FileOpt
     if (opened.ok()) created = *std::move(opened);
     return opened.status();
   });
-  if (status.ok()) *file = std::make_unique<WritableFile>(*this, std::move(created), 0);
+  if (status.ok()) *file = std::make_unique<WritableFile>(*this, path, std::move(created), 0);
   return status;
 }
 
@@ -205,7 +211,7 @@ IOStatus RocksFileSystem::ReopenWritableFile(const std::string& path, const File
   if (!opened.ok()) return ToRocks(opened.status());
   const absl::StatusOr<uint64_t> size = (*opened)->Size();
   if (!size.ok()) return ToRocks(size.status());
-  *file = std::make_unique<WritableFile>(*this, *std::move(opened), *size);
+  *file = std::make_unique<WritableFile>(*this, path, *std::move(opened), *size);
   return IOStatus::OK();
 }
 
@@ -273,11 +279,16 @@ IOStatus RocksFileSystem::LockFile(const std::string& path, const IOOptions&, ro
                                    IODebugContext*) {
   absl::StatusOr<std::unique_ptr<storage::FileLock>> held = files_.Lock(path);
   if (!held.ok()) return ToRocks(held.status());
+  absl::StatusOr<std::unique_ptr<cold::ManifestHorizon>> horizon =
+      cold::ManifestHorizon::Open(files_, path.substr(0, path.rfind('/')));
+  if (!horizon.ok()) return ToRocks(horizon.status());
+  horizon_ = *std::move(horizon);
   *lock = new HeldLock(*std::move(held));  // owned by RocksDB until UnlockFile
   return IOStatus::OK();
 }
 
 IOStatus RocksFileSystem::UnlockFile(rocksdb::FileLock* lock, const IOOptions&, IODebugContext*) {
+  horizon_.reset();
   delete static_cast<HeldLock*>(lock);
   return IOStatus::OK();
 }

@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include <rocksdb/file_system.h>
 
+#include "storage/cold/manifest_horizon.h"
 #include "storage/file_system.h"
 #include "storage/thread_annotations.h"
 
@@ -18,9 +19,12 @@ namespace thermocline::storage {
 // a crash at that moment would have left, which is what RocksDB can recover from; what it would do otherwise
 // (delete files that a manifest of unknown fate may name) is not.
 //
+// Of each manifest it remembers how much is synced, and cuts off the rest when RocksDB locks the database:
+// see manifest_horizon.h.
+//
 // Not everything RocksDB could ask for is there, only what ColdStore makes it ask for: no memory maps, no
 // files written at random, no modification times. LinkFile renames: its one caller, ingestion, drops the old
-// name right after.
+// name right after. One database.
 class RocksFileSystem : public rocksdb::FileSystem {
  public:
   explicit RocksFileSystem(storage::FileSystem& files) : files_(files) {}
@@ -87,6 +91,8 @@ class RocksFileSystem : public rocksdb::FileSystem {
   rocksdb::IOStatus Make(Finality finality, Change change);
 
   storage::FileSystem& files_;
+  // While the database is locked. RocksDB writes one manifest at a time.
+  std::unique_ptr<cold::ManifestHorizon> horizon_;
   mutable Mutex mutex_;
   absl::Status write_status_ ABSL_GUARDED_BY(mutex_);
 };

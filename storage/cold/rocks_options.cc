@@ -136,6 +136,8 @@ RocksOptions RocksOptionsFor(uint64_t memory_bytes) {
   // Batches are ingested: memtables and write-ahead log stay empty.
   options.write_buffer_size = 1 << 20;
   options.arena_block_size = 64 << 10;
+  // Read as a whole when the store is opened.
+  options.max_manifest_file_size = 16 << 20;
   // A failure of the disk is final until the store is opened again.
   options.max_bgerror_resume_count = 0;
   options.stats_dump_period_sec = 0;

@@ -115,6 +115,7 @@ class ColdStore::Impl {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_);
   absl::Status AwaitRoom();
   absl::Status write_status() const;
+  rocksdb::Status ReadUncached(const Slice& key, PinnableSlice& found) const;
   absl::Status Read(std::span<const Slice> keys, Found& found, Present& present) const;
   uint64_t Property(const std::string& name) const;
   int FilesAtLevel0() const;
@@ -322,24 +323,22 @@ absl::StatusOr<ColdReclaimed> ColdStore::Impl::ReclaimExpired(uint64_t now_ms, s
   return reclaimed;
 }
 
-// Some threads with huge blocks could have filled the cache, which is no reason to fail: what does not fit is
+// Some threads with huge blocks may have filled the cache, which is no reason to fail: what does not fit is
 // read into memory of the caller's.
+rocksdb::Status ColdStore::Impl::ReadUncached(const Slice& key, PinnableSlice& found) const {
+  ReadOptions options;
+  options.fill_cache = false;
+  found.Reset();
+  return db_->Get(options, db_->DefaultColumnFamily(), key, &found);
+}
+
 absl::Status ColdStore::Impl::Read(std::span<const Slice> keys, Found& found, Present& present) const {
   std::array<rocksdb::Status, kKeysPerRead> statuses;
-  rocksdb::ColumnFamilyHandle* const family = db_->DefaultColumnFamily();
-  for (size_t i = 0; i < keys.size(); ++i) found[i].Reset();
-  if (keys.size() == 1) {
-    statuses[0] = db_->Get(ReadOptions(), family, keys[0], found.data());
-  } else {
-    db_->MultiGet(ReadOptions(), family, keys.size(), keys.data(), found.data(), statuses.data());
-  }
+  for (PinnableSlice& old : found) old.Reset();
+  db_->MultiGet(ReadOptions(), db_->DefaultColumnFamily(), keys.size(), keys.data(), found.data(),
+                statuses.data());
   for (size_t i = 0; i < keys.size(); ++i) {
-    if (statuses[i].IsMemoryLimit()) {
-      ReadOptions uncached;
-      uncached.fill_cache = false;
-      found[i].Reset();
-      statuses[i] = db_->Get(uncached, family, keys[i], &found[i]);
-    }
+    if (statuses[i].IsMemoryLimit()) statuses[i] = ReadUncached(keys[i], found[i]);
     present[i] = statuses[i].ok();
     if (!statuses[i].ok() && !statuses[i].IsNotFound()) return Error(statuses[i], "read");
   }
@@ -349,13 +348,8 @@ absl::Status ColdStore::Impl::Read(std::span<const Slice> keys, Found& found, Pr
 absl::StatusOr<std::optional<ColdEntry>> ColdStore::Impl::Get(std::string_view key) const {
   const std::string rocks_key = cold::RecordKey(key);
   PinnableSlice bytes;
-  ReadOptions options;
-  rocksdb::Status status = db_->Get(options, db_->DefaultColumnFamily(), rocks_key, &bytes);
-  if (status.IsMemoryLimit()) {
-    options.fill_cache = false;
-    bytes.Reset();
-    status = db_->Get(options, db_->DefaultColumnFamily(), rocks_key, &bytes);
-  }
+  rocksdb::Status status = db_->Get(ReadOptions(), db_->DefaultColumnFamily(), rocks_key, &bytes);
+  if (status.IsMemoryLimit()) status = ReadUncached(rocks_key, bytes);
   if (status.IsNotFound()) return std::nullopt;
   if (!status.ok()) return Error(status, "read");
   const absl::StatusOr<DecodedEntry> decoded = Decode(rocks_key, bytes);

@@ -421,7 +421,7 @@ ColdStats ColdStore::Impl::Stats() const {
   // The write-ahead log stays empty.
   stats.disk_bytes = Property(Properties::kTotalSstFilesSize) + Property(Properties::kTotalBlobFileSize);
   stats.memory_limit = memory_bytes_;
-  stats.memory_bytes = cold::kUnchargedBytes + rocks_.cache->GetUsage();
+  stats.memory_bytes = cold::UnchargedBytes(memory_bytes_) + rocks_.cache->GetUsage();
   stats.pending_compaction_bytes = Property(Properties::kEstimatePendingCompactionBytes);
   stats.is_stalled = FilesAtLevel0() >= cold::kMostFilesAtLevel0;
   stats.write_status = write_status();

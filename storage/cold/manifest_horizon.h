@@ -1,52 +1,60 @@
 #pragma once
 
-#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 #include "storage/file_system.h"
 
+struct XXH3_state_s;
+
 namespace thermocline::storage::cold {
 
-// Up to where the manifests of a RocksDB are known to be synced, in a file beside them: README.md draws it.
+// What of the manifests of a RocksDB is known to be synced, in a file beside them: README.md draws it.
 //
 // A manifest is a log of changes, and of what was appended but not synced a crash may leave anything. RocksDB
-// cannot tell that from corruption: it refuses a manifest whose last change is torn, and takes one that has
-// lost its end for a shorter one. With the horizon, what lies behind it is cut off (nobody was ever told that
-// it happened) and everything before it must be there.
+// cannot tell that from corruption: it refuses a manifest whose last change is torn, and takes one whose last
+// change has a wrong length, or is gone, for a shorter one. With the horizon, what lies behind it is cut off
+// (nobody was ever told that it happened), and everything before it must be there to the last bit.
 //
-// For one thread at a time.
+// For one thread at a time, and for manifests that are written one after the other.
 class ManifestHorizon {
  public:
   static constexpr std::string_view kFileName = "SYNCED";
   static constexpr std::string_view kManifestPrefix = "MANIFEST-";
 
   // Cuts the current manifest, if there is one, at its horizon. Only for the holder of the database's lock.
-  // DATA_LOSS if the manifest ends before.
+  // DATA_LOSS if the manifest is not what was synced.
   static absl::StatusOr<std::unique_ptr<ManifestHorizon>> Open(FileSystem& files,
                                                                const std::string& directory);
 
-  // Durable when it returns. `manifest` is a name without directory.
-  absl::Status Set(std::string_view manifest, uint64_t synced_bytes);
+  // `data` has been appended to `manifest`, a name without directory.
+  void Append(std::string_view manifest, std::string_view data);
+  // All that was appended has been synced. The horizon is durable when this returns.
+  absl::Status Advance();
 
  private:
   struct Slot;
-  explicit ManifestHorizon(std::unique_ptr<File> file) : file_(std::move(file)) {}
+  struct DigestDeleter {
+    void operator()(XXH3_state_s* state) const;
+  };
+  static constexpr size_t kSlots = 2;  // the current manifest's must stay while the next one is being written
 
-  absl::Status Load();
-  absl::Status CutAt(FileSystem& files, const std::string& path, uint64_t synced_bytes) const;
+  explicit ManifestHorizon(std::unique_ptr<File> file);
+
+  static absl::Status Cut(FileSystem& files, const std::string& path, const Slot& slot);
 
   const std::unique_ptr<File> file_;
-  // Two, since the current manifest's must stay while the next one is being written.
-  std::array<std::optional<std::pair<uint64_t, uint64_t>>, 2> horizons_;  // manifest number, bytes
-  size_t last_ = 0;                                                       // the slot written last
+  size_t next_slot_ = 0;
+  // Of the manifest that is being written.
+  uint64_t number_ = 0;
+  uint64_t bytes_ = 0;
+  const std::unique_ptr<XXH3_state_s, DigestDeleter> digest_;  // of its bytes
 };
 
 }  // namespace thermocline::storage::cold

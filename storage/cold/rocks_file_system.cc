@@ -99,10 +99,11 @@ class RocksFileSystem::WritableFile : public rocksdb::FSWritableFile {
 
   using FSWritableFile::Append;
   IOStatus Append(const Slice& data, const IOOptions&, IODebugContext*) override {
-    IOStatus status = files_.Make(Finality::kUnlessFull, [&] {
-      return file_->WriteAt(size_, {data.data(), data.size()});
-    });
-    if (status.ok()) size_ += data.size();
+    const std::string_view bytes(data.data(), data.size());
+    IOStatus status = files_.Make(Finality::kUnlessFull, [&] { return file_->WriteAt(size_, bytes); });
+    if (!status.ok()) return status;
+    size_ += bytes.size();
+    if (IsManifest()) files_.horizon_->Append(name_, bytes);
     return status;
   }
 
@@ -115,8 +116,7 @@ class RocksFileSystem::WritableFile : public rocksdb::FSWritableFile {
   IOStatus Sync(const IOOptions&, IODebugContext*) override {
     return files_.Make(Finality::kAlways, [&] {
       absl::Status status = file_->Sync();
-      if (!status.ok() || !name_.starts_with(cold::ManifestHorizon::kManifestPrefix)) return status;
-      return files_.horizon_->Set(name_, size_);
+      return status.ok() && IsManifest() ? files_.horizon_->Advance() : status;
     });
   }
 
@@ -126,6 +126,8 @@ class RocksFileSystem::WritableFile : public rocksdb::FSWritableFile {
   uint64_t GetFileSize(const IOOptions&, IODebugContext*) override { return size_; }
 
  private:
+  bool IsManifest() const { return name_.starts_with(cold::ManifestHorizon::kManifestPrefix); }
+
   RocksFileSystem& files_;
   const std::string name_;
   const std::unique_ptr<File> file_;

@@ -19,7 +19,7 @@ namespace thermocline::storage {
 // a crash at that moment would have left, which is what RocksDB can recover from; what it would do otherwise
 // (delete files that a manifest of unknown fate may name) is not.
 //
-// Of each manifest it remembers how much is synced, and cuts off the rest when RocksDB locks the database:
+// Of each manifest it remembers what is synced, and cuts off the rest when RocksDB locks the database:
 // see manifest_horizon.h.
 //
 // Not everything RocksDB could ask for is there, only what ColdStore makes it ask for: no memory maps, no

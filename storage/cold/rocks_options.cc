@@ -117,7 +117,7 @@ void SetBlobs(rocksdb::Options& options) {
 
 RocksOptions RocksOptionsFor(uint64_t memory_bytes) {
   RocksOptions result;
-  result.cache = NewCache(memory_bytes - kUnchargedBytes);
+  result.cache = NewCache(memory_bytes - UnchargedBytes(memory_bytes));
   rocksdb::Options& options = result.options;
   options.create_if_missing = true;
   options.info_log = std::make_shared<SilentLogger>();

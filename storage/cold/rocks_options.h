@@ -8,11 +8,11 @@
 
 namespace thermocline::storage::cold {
 
-// Of memory_bytes what is no part of the block cache and not charged to it, at its most: read-ahead and
-// output buffers of two compactions (up to kMostFilesAtLevel0 + 2 inputs each, 1 MiB of output, indexes of
-// the file being written), the same for the file of a batch, memtables that stay empty, and what malloc
-// rounds up.
-inline constexpr uint64_t kUnchargedBytes = uint64_t{16} << 20;
+// What of `memory_bytes` is no part of the block cache and not charged to it, at its most: read-ahead and
+// output buffers of two compactions (256 KiB for each of up to kMostFilesAtLevel0 + 2 inputs, 1 MiB of
+// output, the index of the file being written), the same for the file of a batch, memtables that stay empty;
+// and an eighth of everything for what malloc rounds up and cannot give back.
+constexpr uint64_t UnchargedBytes(uint64_t memory_bytes) { return (uint64_t{12} << 20) + memory_bytes / 8; }
 
 // Writes wait while level 0 has this many files, for each is one more place that a get may have to look at.
 inline constexpr int kMostFilesAtLevel0 = 24;

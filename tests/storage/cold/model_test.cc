@@ -116,7 +116,7 @@ class ColdModelTest : public ::testing::TestWithParam<uint64_t> {
 
 TEST_P(ColdModelTest, IsAMap) {
   Open();
-  for (int step = 0; step < 300 && !HasFatalFailure(); ++step) Step();
+  for (int step = 0; step < 200 && !HasFatalFailure(); ++step) Step();
   ExpectIs(*store_, model_);
   clock_ += 1'000'000;
   Reclaim();

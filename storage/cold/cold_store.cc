@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 
 #include <fmt/format.h>
@@ -48,6 +49,35 @@ absl::Status FromRocks(const rocksdb::Status& status, std::string_view operation
   return absl::UnavailableError(message);
 }
 
+// A record of a batch, and the first bytes of its key as a number: most comparisons need not look at the key,
+// which is somewhere else in memory.
+struct Ordered {
+  uint64_t first_bytes;
+  const ColdRecord* record;
+};
+static_assert(sizeof(Ordered) == 16, "cold_store.h promises so much per record");
+
+// Ascending by their keys, of each key only the newest version.
+std::vector<Ordered> InOrder(std::span<const ColdRecord> batch) {
+  std::vector<Ordered> ordered;
+  ordered.reserve(batch.size());
+  for (const ColdRecord& record : batch) {
+    uint64_t first_bytes = 0;
+    std::memcpy(&first_bytes, record.key.data(), std::min(sizeof first_bytes, record.key.size()));
+    ordered.push_back({__builtin_bswap64(first_bytes), &record});
+  }
+  std::sort(ordered.begin(), ordered.end(), [](const Ordered& a, const Ordered& b) {
+    if (a.first_bytes != b.first_bytes) return a.first_bytes < b.first_bytes;
+    const int order = a.record->key.compare(b.record->key);
+    return order != 0 ? order < 0 : a.record->version > b.record->version;
+  });
+  const auto same_key = [](const Ordered& a, const Ordered& b) {
+    return a.first_bytes == b.first_bytes && a.record->key == b.record->key;
+  };
+  ordered.erase(std::unique(ordered.begin(), ordered.end(), same_key), ordered.end());
+  return ordered;
+}
+
 absl::Status CheckLimits(std::string_view key, size_t value_bytes) {
   if (key.empty() || key.size() > kMaxKeyBytes) {
     return absl::InvalidArgumentError(
@@ -91,7 +121,7 @@ class ColdStore::Impl {
   absl::Status Open();
   absl::Status Close();
 
-  absl::Status Apply(Change::Kind kind, std::vector<ColdRecord> batch);
+  absl::Status Apply(Change::Kind kind, std::span<const ColdRecord> batch);
   absl::StatusOr<ColdReclaimed> ReclaimExpired(uint64_t now_ms, size_t max_keys);
   absl::StatusOr<std::optional<ColdEntry>> Get(std::string_view key) const;
   absl::StatusOr<std::vector<std::optional<ColdEntry>>> MultiGet(
@@ -111,7 +141,7 @@ class ColdStore::Impl {
 
   absl::Status RemoveLeftovers();
   absl::Status CheckHeader();
-  absl::Status ApplyLocked(Change::Kind kind, std::span<const ColdRecord> sorted)
+  absl::Status ApplyLocked(Change::Kind kind, std::span<const Ordered> sorted)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_);
   absl::Status AwaitRoom();
   absl::Status write_status() const;
@@ -246,21 +276,16 @@ absl::Status ColdStore::Impl::AwaitRoom() {
   return write_status();
 }
 
-absl::Status ColdStore::Impl::Apply(Change::Kind kind, std::vector<ColdRecord> batch) {
+absl::Status ColdStore::Impl::Apply(Change::Kind kind, std::span<const ColdRecord> batch) {
   for (const ColdRecord& record : batch) {
     if (absl::Status status = CheckLimits(record.key, record.value.size()); !status.ok()) return status;
   }
-  std::sort(batch.begin(), batch.end(), [](const ColdRecord& a, const ColdRecord& b) {
-    const int order = a.key.compare(b.key);
-    return order != 0 ? order < 0 : a.version > b.version;
-  });
-  const auto same_key = [](const ColdRecord& a, const ColdRecord& b) { return a.key == b.key; };
-  batch.erase(std::unique(batch.begin(), batch.end(), same_key), batch.end());
+  const std::vector<Ordered> ordered = InOrder(batch);
   MutexLock lock(writer_);
-  return ApplyLocked(kind, batch);
+  return ApplyLocked(kind, ordered);
 }
 
-absl::Status ColdStore::Impl::ApplyLocked(Change::Kind kind, std::span<const ColdRecord> sorted) {
+absl::Status ColdStore::Impl::ApplyLocked(Change::Kind kind, std::span<const Ordered> sorted) {
   if (absl::Status status = AwaitRoom(); !status.ok()) return status;
   Change change(kind, *db_, rocks_.batch_options, directory_, header());
   Found found;
@@ -269,7 +294,9 @@ absl::Status ColdStore::Impl::ApplyLocked(Change::Kind kind, std::span<const Col
   std::array<Slice, kKeysPerRead> slices;
   for (size_t begin = 0; begin < sorted.size(); begin += kKeysPerRead) {
     const auto records = sorted.subspan(begin, std::min(kKeysPerRead, sorted.size() - begin));
-    for (size_t i = 0; i < records.size(); ++i) slices[i] = keys[i] = cold::RecordKey(records[i].key);
+    for (size_t i = 0; i < records.size(); ++i) {
+      slices[i] = keys[i] = cold::RecordKey(records[i].record->key);
+    }
     absl::Status read = Read(std::span(slices).first(records.size()), found, present);
     if (!read.ok()) return read;
     for (size_t i = 0; i < records.size(); ++i) {
@@ -278,7 +305,7 @@ absl::Status ColdStore::Impl::ApplyLocked(Change::Kind kind, std::span<const Col
         entry = cold::DecodeEntry(View(found[i]));
         if (!entry) return Malformed(keys[i]);
       }
-      if (rocksdb::Status status = change.Add(records[i], slices[i], entry); !status.ok()) {
+      if (rocksdb::Status status = change.Add(*records[i].record, slices[i], entry); !status.ok()) {
         return Error(status, "write to");
       }
     }
@@ -309,11 +336,10 @@ absl::StatusOr<ColdReclaimed> ColdStore::Impl::ReclaimExpired(uint64_t now_ms, s
   expiries.reset();  // it holds on to files
   if (expired.empty()) return reclaimed;
   const uint64_t last_ms = expired.back().second;
-  std::sort(expired.begin(), expired.end());
   std::vector<ColdRecord> batch;
   for (const auto& [key, expires_at_ms] : expired) batch.push_back({.key = key, .version = UINT64_MAX});
   const uint64_t keys_before = header().live_keys;
-  if (absl::Status status = ApplyLocked(Change::Kind::kDelete, batch); !status.ok()) return status;
+  if (absl::Status status = ApplyLocked(Change::Kind::kDelete, InOrder(batch)); !status.ok()) return status;
   reclaimed.keys = keys_before - header().live_keys;
   if (reclaimed.keys != expired.size()) {
     return absl::DataLossError(fmt::format("cold store {}: {} of {} entries that expire are missing",
@@ -438,8 +464,8 @@ ColdStore::ColdStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 ColdStore::~ColdStore() = default;
 
-absl::Status ColdStore::Put(std::vector<ColdRecord> batch) {
-  return impl_->Apply(Change::Kind::kPut, std::move(batch));
+absl::Status ColdStore::Put(std::span<const ColdRecord> batch) {
+  return impl_->Apply(Change::Kind::kPut, batch);
 }
 
 absl::Status ColdStore::Delete(std::span<const ColdRemoval> batch) {
@@ -448,7 +474,7 @@ absl::Status ColdStore::Delete(std::span<const ColdRemoval> batch) {
   for (const ColdRemoval& removal : batch) {
     records.push_back({.key = removal.key, .version = removal.version});
   }
-  return impl_->Apply(Change::Kind::kDelete, std::move(records));
+  return impl_->Apply(Change::Kind::kDelete, records);
 }
 
 absl::StatusOr<ColdReclaimed> ColdStore::ReclaimExpired(uint64_t now_ms, size_t max_keys) {

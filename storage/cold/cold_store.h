@@ -95,8 +95,8 @@ struct ColdStats {
 // returned OK.
 //
 // Memory: `memory_bytes` covers blocks, filters, indexes, tables and what compactions need. What a caller
-// hands over or gets back is the caller's; a write takes another 32 bytes for each of its records that
-// expires.
+// hands over or gets back is the caller's; a write takes another 16 bytes for each of its records, and 32
+// for each that expires.
 //
 // Errors:
 //   INVALID_ARGUMENT    a limit of types.h
@@ -116,7 +116,7 @@ class ColdStore {
 
   // Adds entries, or replaces those of an older version; one of the same or a newer version stays. Of records
   // of one key the newest counts. Waits for compactions when they are behind.
-  absl::Status Put(std::vector<ColdRecord> batch);
+  absl::Status Put(std::span<const ColdRecord> batch);
 
   // Removes entries; keys that are not there are fine.
   absl::Status Delete(std::span<const ColdRemoval> batch);

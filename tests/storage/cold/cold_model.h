@@ -83,7 +83,7 @@ inline absl::Status Put(ColdStore& store, const ColdModel::Records& records) {
   for (const auto& [key, entry] : records) {
     batch.push_back({key, entry.value, entry.version, entry.expires_at_ms});
   }
-  return store.Put(std::move(batch));
+  return store.Put(batch);
 }
 
 inline absl::Status Delete(ColdStore& store, const ColdModel::Records& records) {

@@ -54,7 +54,7 @@ class ColdMemoryTest : public ::testing::Test {
         keys[i] = KeyOf(2 * (first + i));
         batch.push_back({keys[i], value, 1});
       }
-      const absl::Status status = store_->Put(std::move(batch));
+      const absl::Status status = store_->Put(batch);
       ASSERT_TRUE(status.ok()) << status;
       CheckMemory();
     }

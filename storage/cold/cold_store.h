@@ -84,7 +84,7 @@ struct ColdStats {
 };
 
 // Records that are too cold to be worth memory: a sorted map on the disk from keys to entries. It is filled
-// in bulk: each batch that changes anything becomes a file and costs three syncs, so batches should have
+// in bulk: each batch that changes anything becomes a file and costs five syncs, so batches should have
 // thousands of records, better 100 thousand and more.
 //
 // Thread-safe. Calls block, some for as long as the disk takes. Gets, scans and statistics never wait for

@@ -33,7 +33,8 @@ struct Rule {
 };
 
 constexpr const char* kAnyLibrary = "(?!liburing).*";
-constexpr const char* kNoWireLibrary = "(?!grpc|google/protobuf/|liburing).*";
+constexpr const char* kNoWireLibrary = "(?!grpc|google/protobuf/|liburing|rocksdb/).*";
+constexpr const char* kRocksLibrary = "(?!grpc|google/protobuf/|liburing).*";
 
 const std::vector<Rule>& Rules() {
   static const auto& rules = *new std::vector<Rule>{
@@ -41,6 +42,7 @@ const std::vector<Rule>& Rules() {
       {R"(storage/[^/]+\.h)", R"(storage/[^/]+\.h)", R"([a-z_0-9]+|absl/.*)"},
       {R"(storage/uring_reads\.cc)", R"(storage/[^/]+\.h)", R"(liburing\.h|[a-z_0-9/]+(\.h)?|fmt/.*)"},
       {R"(storage/[^/]+\.cc)", R"(storage/.*)", kNoWireLibrary},
+      {R"(storage/cold/.*)", R"(storage/[^/]+\.h|storage/cold/.*)", kRocksLibrary},
       {R"(storage/engine/.*)", R"(storage/[^/]+\.h|storage/(engine|index|log)/.*)", kNoWireLibrary},
       {R"(storage/index/.*)", R"(storage/[^/]+\.h|storage/index/.*)", kNoWireLibrary},
       {R"(storage/log/.*)", R"(storage/[^/]+\.h|storage/log/.*)", kNoWireLibrary},
@@ -160,6 +162,10 @@ TEST(RoomsTest, SeesForbiddenIncludes) {
            {"storage/uring_reads.cc", "<liburing.h>", true},
            {"storage/disk_reads.cc", "<liburing.h>", false},
            {"server/main.cc", "<liburing.h>", false},
+           {"storage/cold/cold_store.cc", "\"storage/cold/watch.h\"", true},
+           {"storage/cold/cold_store.cc", "<rocksdb/db.h>", true},
+           {"storage/log/block.cc", "<rocksdb/db.h>", false},
+           {"storage/cold/cold_store.cc", "\"storage/log/block.h\"", false},
            {"storage/engine/scan.cc", "\"storage/log/block.h\"", true},
            {"storage/engine/scan.cc", "\"thermocline/v1/admin.pb.h\"", false},
            {"storage/log/block.cc", "\"storage/log/chunk.h\"", true},

@@ -11,7 +11,8 @@
 namespace thermocline::storage {
 namespace {
 
-constexpr uint64_t kSliceBytes = 256 << 10;
+constexpr uint64_t kSliceBytes = 512 << 10;
+constexpr size_t kMostDoubts = 4096;
 
 // A new block ends early when the moves into it take a third of a block's bytes: that is memory.
 constexpr uint64_t kMovesShare = 3;
@@ -35,11 +36,12 @@ absl::StatusOr<CompactionBatch::Progress> CompactionBatch::Step() {
   }
   uint64_t scanned = 0;
   const uint64_t slice = std::min<uint64_t>(kSliceBytes, parts_.block_bytes);
-  while (doubts_.empty() && scanned < slice) {
+  // Many doubts together: their reads go to the disk at the same time.
+  while (scanned < slice && doubts_.size() < kMostDoubts) {
     if (chunks_ == nullptr) {
       auto opened = OpenNextVictim();
       if (!opened.ok()) return opened.status();
-      if (!*opened) return Progress::kDone;
+      if (!*opened) return doubts_.empty() ? Progress::kDone : Progress::kDoubts;
     }
     auto chunk = chunks_->Next();
     if (!chunk.ok()) return chunk.status();

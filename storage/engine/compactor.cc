@@ -14,15 +14,18 @@ constexpr milliseconds kPollPause{50};
 
 // Used bytes over living ones: from kStart on there is compaction, above kLimit writers get no more room than
 // compaction wins.
-constexpr double kStart = 1.20;
-constexpr double kLimit = 1.30;
+constexpr double kStart = 1.17;
+constexpr double kLimit = 1.26;
 
 // A block is worth it when so much of it is dead; and when compaction is asked for.
 constexpr double kMinDead = 0.05;
 constexpr double kMinDeadForced = 0.005;
 
 // Several blocks together: what survives ends up side by side, and is colder than what is written meanwhile.
+// But victims and their copies take space at the same time: a few hundredths of all.
+constexpr size_t kMinVictims = 3;
 constexpr size_t kMaxVictims = 16;
+constexpr size_t kBlocksPerVictim = 40;
 constexpr uint64_t kBlocksOfSurvivors = 4;
 
 // Chains resolved per poll when nobody waits for it, and tables of the index looked at for them.
@@ -111,32 +114,40 @@ void Compactor::Poll() {
     report_ = {};
     forced_since_ = std::chrono::steady_clock::now();
   }
-  Debt debt;
-  const auto victims = Victims(!forced_by_.empty(), debt);
-  const bool over = static_cast<double>(debt.used) > kLimit * static_cast<double>(debt.live);
-  parts_.batch.log.Throttle(over && !victims.empty());
+  const auto victims = Victims(!forced_by_.empty());
   if (!victims.empty()) return Begin(victims);
+  parts_.batch.log.Throttle(false);
   if (!forced_by_.empty()) ServeForced(absl::OkStatus());
 }
 
-std::vector<BlockLog::Usage> Compactor::Victims(bool forced, Debt& debt) const {
+// While a batch is under way.
+void Compactor::Throttle() {
+  const BlockLog::Counters log = parts_.batch.log.counters();
+  const auto live = static_cast<double>(log.record_bytes - std::min(log.dead_bytes, log.record_bytes));
+  parts_.batch.log.Throttle(static_cast<double>(log.record_bytes) > kLimit * live);
+}
+
+std::vector<BlockLog::Usage> Compactor::Victims(bool forced) const {
   std::vector<BlockLog::Usage> usage = parts_.batch.log.usage(parts_.batch.clock.NowMs());
+  uint64_t used = 0;
+  uint64_t live = 0;
   for (const auto& block : usage) {
-    debt.used += block.used;
-    debt.live += block.live_bytes;
+    used += block.used;
+    live += block.live_bytes;
   }
-  const bool due = static_cast<double>(debt.used) > kStart * static_cast<double>(debt.live) &&
-                   debt.used - debt.live > 2 * uint64_t{parts_.batch.block_bytes};
+  const bool due = static_cast<double>(used) > kStart * static_cast<double>(live) &&
+                   used - live > 2 * uint64_t{parts_.batch.block_bytes};
   if (usage.empty() || (!due && !forced)) return {};
   const uint64_t newest = usage.back().sequence;
+  const size_t blocks = usage.size();
   const double least = forced ? kMinDeadForced : kMinDead;
   std::erase_if(usage, [&](const auto& block) { return DeadShare(block) < least; });
   std::sort(usage.begin(), usage.end(),
             [&](const auto& a, const auto& b) { return Merit(a, newest) > Merit(b, newest); });
   uint64_t survivors = 0;
   size_t count = 0;
-  while (count < std::min(usage.size(), kMaxVictims) &&
-         survivors < kBlocksOfSurvivors * parts_.batch.block_bytes) {
+  const size_t most = std::clamp(blocks / kBlocksPerVictim, kMinVictims, kMaxVictims);
+  while (count < std::min(usage.size(), most) && survivors < kBlocksOfSurvivors * parts_.batch.block_bytes) {
     survivors += usage[count++].live_bytes;
   }
   usage.resize(count);
@@ -167,13 +178,19 @@ void Compactor::Begin(const std::vector<BlockLog::Usage>& victims) {
 }
 
 void Compactor::Step() {
-  const uint64_t before = batch_->work().bytes_scanned;
+  const CompactionBatch::Work before = batch_->work();
   const auto progress = batch_->Step();
   if (!progress.ok()) {
     if (absl::IsOutOfRange(progress.status())) numbers_factor_ *= 2;
     return End(progress.status());
   }
-  parts_.batch.log.AddCredit((batch_->work().bytes_scanned - before) / 4);
+  Throttle();
+  // As much as the victims' dead, so far as they were read just now.
+  const CompactionBatch::Work& work = batch_->work();
+  const uint64_t dropped = work.records_dropped - before.records_dropped;
+  const uint64_t moved = work.records_moved - before.records_moved;
+  if (dropped != 0)
+    parts_.batch.log.AddCredit((work.bytes_scanned - before.bytes_scanned) * dropped / (dropped + moved));
   switch (*progress) {
     case CompactionBatch::Progress::kMore:
       return Schedule([this] { Step(); });
@@ -268,13 +285,6 @@ void Compactor::Remove() {
 }
 
 void Compactor::End(const absl::Status& status) {
-  if (batch_)
-    fprintf(stderr, "END %s victims %zu scanned %lu moved %lu dropped %lu graves %zu written %lu\n",
-            status.ToString().c_str(), batch_->victims().size(), batch_->work().bytes_scanned,
-            batch_->work().records_moved, batch_->work().records_dropped, batch_->work().graves.size(),
-            batch_->work().bytes_written);
-  else
-    fprintf(stderr, "END nobatch %s\n", status.ToString().c_str());
   if (batch_ != nullptr) bytes_written_.fetch_add(batch_->work().bytes_written, std::memory_order_relaxed);
   batch_.reset();
   running_.store(false, std::memory_order_relaxed);

@@ -65,15 +65,11 @@ class Compactor {
   uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
 
  private:
-  struct Debt {
-    uint64_t used = 0;
-    uint64_t live = 0;
-  };
-
   void Schedule(absl::AnyInvocable<void()> step, std::chrono::milliseconds delay = {});
   void Poll();
   void PollAgain();
-  std::vector<BlockLog::Usage> Victims(bool forced, Debt& debt) const;
+  std::vector<BlockLog::Usage> Victims(bool forced) const;
+  void Throttle();
   void Begin(const std::vector<BlockLog::Usage>& victims);
   void Step();
   void Resolve(std::vector<uint64_t> hashes, void (Compactor::*then)());

@@ -24,7 +24,10 @@ uint64_t BufferBytes(const Config& config) {
 }  // namespace
 
 Server::Server(const Config& config)
-    : reads_("read", config.read_threads), commits_("commit", 1), background_("background", 1), heap_("heap", 1) {}
+    : reads_("read", config.read_threads),
+      commits_("commit", 1),
+      background_("background", 1),
+      heap_("heap", 1) {}
 
 Server::~Server() = default;
 
@@ -68,7 +71,7 @@ absl::Status Server::Serve(const Config& config) {
 void Server::TrimHeapForEver() {
   heap_.RunAfter(kTrimInterval, [this] {
     const storage::EngineStats stats = engine_->Stats();
-    TrimHeap(stats.index_bytes + stats.block_bytes + stats.chunk_table_bytes);
+    TrimHeap(stats.index_bytes + stats.block_bytes + stats.chunk_table_bytes + stats.compaction_bytes);
     TrimHeapForEver();
   });
 }

@@ -148,4 +148,16 @@ absl::Status Client::Flush(const CallOptions& options) {
   return Await<Answer>([&](auto done) { impl_->transport().Flush(deadline, std::move(done)); }).status();
 }
 
+absl::StatusOr<CompactionReport> Client::Compact(const CompactOptions& options) {
+  using Answer = absl::StatusOr<v1::CompactResponse>;
+  const transport::Deadline deadline =
+      transport::After(options.timeout.value_or(std::chrono::milliseconds::max()));
+  // A server that cannot be reached is not waited for as long as one that is at work.
+  const transport::Deadline repeat_until = std::min(deadline, impl_->DeadlineOf(std::nullopt));
+  const Answer answer =
+      Await<Answer>([&](auto done) { impl_->transport().Compact(deadline, repeat_until, std::move(done)); });
+  if (!answer.ok()) return answer.status();
+  return conversion::ToReport(*answer);
+}
+
 }  // namespace thermocline

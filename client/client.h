@@ -70,7 +70,8 @@ struct Write {
   std::optional<std::chrono::milliseconds> ttl;  // of a set; nullopt: never expires
 };
 
-// In all options, `timeout` bounds the whole call with its repetitions; nullopt: Options::timeout.
+// In all options, `timeout` bounds the whole call with its repetitions; nullopt: Options::timeout, but for
+// CompactOptions.
 struct CallOptions {
   std::optional<std::chrono::milliseconds> timeout;
 };
@@ -97,6 +98,10 @@ struct DeleteOptions {
 struct BatchWriteOptions {
   Durability durability = Durability::kSync;
   std::optional<std::chrono::milliseconds> timeout;
+};
+
+struct CompactOptions {
+  std::optional<std::chrono::milliseconds> timeout;  // nullopt: as long as it takes
 };
 
 struct ScanOptions {
@@ -154,12 +159,12 @@ class Scanner {
 //   UNAVAILABLE        the server could not be reached, or the connection broke
 //
 // What is repeated. Reads (and Stats, Flush, Scan) have no effect, so on UNAVAILABLE they are repeated, with
-// growing and jittered pauses, until their timeout. A write is repeated only as long as its request certainly
-// did not reach the server: it waits for a connection, until its timeout, and is sent once. When a connection
-// breaks under a write, or its timeout passes, nobody knows whether the write was applied, and it is not sent
-// again even if it is unconditional: another client may have written the key in between, and a repeated set
-// would put the older value over the newer one. The caller, who knows what the key means, may repeat it; a
-// condition (IfVersion) makes that safe.
+// growing and jittered pauses, until their timeout; Compact too, but at most for Options::timeout. A write is
+// repeated only as long as its request certainly did not reach the server: it waits for a connection, until
+// its timeout, and is sent once. When a connection breaks under a write, or its timeout passes, nobody knows
+// whether the write was applied, and it is not sent again even if it is unconditional: another client may
+// have written the key in between, and a repeated set would put the older value over the newer one. The
+// caller, who knows what the key means, may repeat it; a condition (IfVersion) makes that safe.
 //
 // The asynchronous methods return at once and call `done` exactly once, on a thread of the client (or, for
 // what is refused without asking the server, before they return). `done` should be short and must not call
@@ -168,7 +173,7 @@ class Client {
  public:
   struct Options {
     std::string server = "127.0.0.1:7070";      // host:port
-    std::chrono::milliseconds timeout{10'000};  // of each call that does not say otherwise
+    std::chrono::milliseconds timeout{10'000};  // of each call that does not say otherwise, but for Compact
     // How long Connect goes on trying. Zero: once.
     std::chrono::milliseconds connect_timeout{0};
   };
@@ -212,6 +217,11 @@ class Client {
 
   // Returns when every write that was acknowledged before the call is on the disk.
   absl::Status Flush(const CallOptions& options = {});
+
+  // Has the server give back the disk space of all that was overwritten, deleted or has expired; returns when
+  // that is over, perhaps after hours. After a timeout, or if the connection breaks, the server goes on; see
+  // ServerStats::Compaction. It gives space back by itself too: ask only if it should happen now.
+  absl::StatusOr<CompactionReport> Compact(const CompactOptions& options = {});
 
   // The same, asynchronously.
   using GetDone = absl::AnyInvocable<void(GetResult)>;

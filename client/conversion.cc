@@ -55,6 +55,8 @@ ServerStats::Log ToLog(const v1::Log& wire) {
       .unsynced_bytes = wire.unsynced_bytes(),
       .accepts_writes = wire.accepts_writes(),
       .refusal = wire.refusal(),
+      .record_bytes = wire.record_bytes(),
+      .dead_bytes = wire.dead_bytes(),
   };
 }
 
@@ -65,6 +67,8 @@ ServerStats::Index ToIndex(const v1::Index& wire) {
       .bytes = wire.bytes(),
       .live_keys_min = wire.live_keys_min(),
       .live_keys_max = wire.live_keys_max(),
+      .resolved_chains = wire.resolved_chains(),
+      .resolution_reads = wire.resolution_reads(),
   };
 }
 
@@ -79,6 +83,19 @@ ServerStats::Operations ToOperations(const v1::Operations& wire) {
       .deletes = wire.deletes(),
       .updates_in_place = wire.updates_in_place(),
       .conditions_failed = wire.conditions_failed(),
+  };
+}
+
+ServerStats::Compaction ToCompaction(const v1::Compaction& wire) {
+  return {
+      .running = wire.running(),
+      .blocks_freed = wire.blocks_freed(),
+      .bytes_scanned = wire.bytes_scanned(),
+      .bytes_written = wire.bytes_written(),
+      .records_moved = wire.records_moved(),
+      .records_dropped = wire.records_dropped(),
+      .graves_written = wire.graves_written(),
+      .failure = wire.failure(),
   };
 }
 
@@ -153,6 +170,18 @@ ServerStats ToStats(const v1::StatsResponse& response) {
       .log = ToLog(response.log()),
       .index = ToIndex(response.index()),
       .operations = ToOperations(response.operations()),
+      .compaction = ToCompaction(response.compaction()),
+  };
+}
+
+CompactionReport ToReport(const v1::CompactResponse& response) {
+  return {
+      .blocks_freed = response.blocks_freed(),
+      .bytes_scanned = response.bytes_scanned(),
+      .bytes_written = response.bytes_written(),
+      .records_moved = response.records_moved(),
+      .records_dropped = response.records_dropped(),
+      .duration_ms = response.duration_ms(),
   };
 }
 

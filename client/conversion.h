@@ -28,6 +28,7 @@ WriteResult ToResult(const v1::WriteResponse& response);
 absl::StatusOr<WriteResult> ToResult(const v1::BatchWriteResponse::Result& result);
 absl::Status ToStatus(const v1::Error& error);
 ServerStats ToStats(const v1::StatsResponse& response);
+CompactionReport ToReport(const v1::CompactResponse& response);
 
 // Any message with the fields of a found value, which are moved from.
 template <class Message>

@@ -34,6 +34,8 @@ struct ServerStats {
     uint64_t unsynced_bytes = 0;
     bool accepts_writes = false;
     std::string refusal;
+    uint64_t record_bytes = 0;
+    uint64_t dead_bytes = 0;
   } log;
 
   struct Index {
@@ -42,6 +44,8 @@ struct ServerStats {
     uint64_t bytes = 0;
     uint64_t live_keys_min = 0;
     uint64_t live_keys_max = 0;
+    uint64_t resolved_chains = 0;
+    uint64_t resolution_reads = 0;
   } index;
 
   struct Operations {
@@ -55,6 +59,27 @@ struct ServerStats {
     uint64_t updates_in_place = 0;
     uint64_t conditions_failed = 0;
   } operations;
+
+  struct Compaction {
+    bool running = false;
+    uint64_t blocks_freed = 0;
+    uint64_t bytes_scanned = 0;
+    uint64_t bytes_written = 0;
+    uint64_t records_moved = 0;
+    uint64_t records_dropped = 0;
+    uint64_t graves_written = 0;
+    std::string failure;
+  } compaction;
+};
+
+// What compaction that was asked for has done, as Admin.Compact tells. All zero: there was nothing to gain.
+struct CompactionReport {
+  uint64_t blocks_freed = 0;
+  uint64_t bytes_scanned = 0;
+  uint64_t bytes_written = 0;
+  uint64_t records_moved = 0;
+  uint64_t records_dropped = 0;
+  uint64_t duration_ms = 0;
 };
 
 }  // namespace thermocline

@@ -16,6 +16,8 @@ namespace {
 // The largest reply is one value of 16 MiB, or 65 536 entries of a BatchGet that each explain an error.
 constexpr int kMaxReceivedBytes = 64 << 20;
 constexpr std::chrono::hours kLongestTimeout{24 * 365};
+// Servers of gRPC close connections that ask for a sign of life more often than every five minutes.
+constexpr std::chrono::milliseconds kKeepAlive = std::chrono::minutes(6);
 
 using KeyValueCalls = v1::KeyValue::StubInterface::async_interface;
 using AdminCalls = v1::Admin::StubInterface::async_interface;
@@ -32,6 +34,9 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& server) {
   // gRPC's own would wait up to two minutes before it tries a server again that has come back.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  // A call without a deadline must notice that the other machine is gone.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepAlive.count());
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // no limit: the call may be silent for hours
   return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
 }
 
@@ -177,6 +182,11 @@ void Transport::Stats(Deadline deadline, Deadline repeat_until, Done<v1::StatsRe
 void Transport::Flush(Deadline deadline, Done<v1::FlushResponse> done) {
   Start(in_flight_, admin_->async(), &AdminCalls::Flush, v1::FlushRequest(), RepeatUntil(deadline), deadline,
         std::move(done));
+}
+
+void Transport::Compact(Deadline deadline, Deadline repeat_until, Done<v1::CompactResponse> done) {
+  Start(in_flight_, admin_->async(), &AdminCalls::Compact, v1::CompactRequest(), RepeatUntil(repeat_until),
+        deadline, std::move(done));
 }
 
 void Transport::Set(v1::SetRequest request, Deadline deadline, Done<v1::WriteResponse> done) {

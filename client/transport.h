@@ -60,12 +60,13 @@ class Transport {
   template <class Response>
   using Done = absl::AnyInvocable<void(absl::StatusOr<Response>)>;
 
-  // Calls without effect are repeated on UNAVAILABLE until their deadline (or repeat_until, if that is
-  // earlier).
+  // Calls without effect on what the store holds are repeated on UNAVAILABLE until their deadline (or
+  // repeat_until, if that is earlier).
   void Get(v1::GetRequest request, Deadline deadline, Done<v1::GetResponse> done);
   void BatchGet(v1::BatchGetRequest request, Deadline deadline, Done<v1::BatchGetResponse> done);
   void Stats(Deadline deadline, Deadline repeat_until, Done<v1::StatsResponse> done);
   void Flush(Deadline deadline, Done<v1::FlushResponse> done);
+  void Compact(Deadline deadline, Deadline repeat_until, Done<v1::CompactResponse> done);
 
   // Writes wait for a connection and are sent once.
   void Set(v1::SetRequest request, Deadline deadline, Done<v1::WriteResponse> done);

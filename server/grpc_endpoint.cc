@@ -1,8 +1,10 @@
 #include "server/grpc_endpoint.h"
 
+#include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string_view>
@@ -143,6 +145,45 @@ class ScanCall : public grpc::ServerWriteReactor<v1::ScanResponse> {
   bool more_ = false;
 };
 
+// One Compact call; gRPC owns it until OnDone. Compaction may take hours, so the call does not wait for it
+// when the client leaves or the endpoint stops: it is cancelled and ends, and compaction goes on. Therefore
+// it is no call under way for the gate either.
+class CompactCall : public grpc::ServerUnaryReactor {
+ public:
+  CompactCall(CallGate& gate, AdminService& service, const v1::CompactRequest& request,
+              v1::CompactResponse* response)
+      : response_(response) {
+    const CallGate::Pass pass(gate);
+    if (!pass.valid()) {
+      Take(*open_)->Finish(Stopping());
+      return;
+    }
+    service.Compact(request, [open = open_](absl::StatusOr<v1::CompactResponse> answer) {
+      if (CompactCall* const call = Take(*open); call != nullptr) call->Answer(answer);
+    });
+  }
+
+  void OnCancel() override {
+    if (CompactCall* const call = Take(*open_); call != nullptr) call->Finish(grpc::Status::CANCELLED);
+  }
+
+  void OnDone() override { delete this; }
+
+ private:
+  // The call that is to be finished: at the end of compaction or when it is cancelled, whichever comes first.
+  // For who comes second it may be gone already.
+  using Open = std::atomic<CompactCall*>;
+  static CompactCall* Take(Open& open) { return open.exchange(nullptr, std::memory_order_relaxed); }
+
+  void Answer(absl::StatusOr<v1::CompactResponse>& answer) {
+    if (answer.ok()) response_->Swap(&*answer);
+    Finish(ToGrpc(answer.status()));
+  }
+
+  v1::CompactResponse* const response_;
+  const std::shared_ptr<Open> open_ = std::make_shared<Open>(this);
+};
+
 class KeyValueBinding : public v1::KeyValue::CallbackService {
  public:
   KeyValueBinding(CallGate& gate, KeyValueService& service) : gate_(gate), service_(service) {}
@@ -204,6 +245,10 @@ class AdminBinding : public v1::Admin::CallbackService {
     auto* const call = new UnaryCall(gate_);
     if (call->entered()) service_.Flush(*request, call->Done());
     return call;
+  }
+  grpc::ServerUnaryReactor* Compact(grpc::CallbackServerContext*, const v1::CompactRequest* request,
+                                    v1::CompactResponse* response) override {
+    return new CompactCall(gate_, service_, *request, response);
   }
 
  private:

@@ -37,7 +37,8 @@ class GrpcEndpoint {
   int port() const;
 
   // Refuses new calls (UNAVAILABLE), waits until those under way have ended, and after `patience` cancels
-  // those that have not; then closes all connections. Returns when no call is left.
+  // those that have not; then closes all connections. Returns when no call is left. Does not wait for
+  // Compact, which it cancels.
   void Stop(std::chrono::milliseconds patience);
 
  private:

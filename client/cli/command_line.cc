@@ -41,6 +41,7 @@ struct Words {
   DelCommand del;
   ExistsCommand exists;
   ScanCommand scan;
+  CompactCommand compact;
   ImportCommand import;
   ExportCommand export_;
   std::string import_key;
@@ -150,6 +151,7 @@ void AddReaders(CLI::App& app, Words& words) {
   scan->add_flag("--keys-only", words.scan.keys_only, "Keys only, one a line");
 
   app.add_subcommand("stats", "Show what the server holds and has done");
+  app.add_subcommand("compact", "Free the disk space of what was overwritten, deleted or has expired");
 
   CLI::App* export_command = app.add_subcommand(
       "export", "Write all keys and values as NDJSON, which 'import --format export' reads");
@@ -234,6 +236,11 @@ Command Choose(const CLI::App& app, Words& words) {
   if (name == "del") return std::move(words.del);
   if (name == "exists") return std::move(words.exists);
   if (name == "scan") return std::move(words.scan);
+  if (name == "compact") {
+    // Unless it is asked for, there is no timeout.
+    if (app.count("--timeout") > 0) words.compact.options.timeout = words.invocation.timeout;
+    return words.compact;
+  }
   if (name == "import") return std::move(words.import);
   if (name == "export") return std::move(words.export_);
   return StatsCommand();
@@ -249,7 +256,7 @@ void AddCommands(CLI::App& app, Words& words) {
       ->type_name("HOST:PORT");
   words.invocation.timeout = std::chrono::seconds(10);
   AddDuration(&app, "--timeout", words.invocation.timeout,
-              "Longest wait for an answer, as 500ms or 1m (default 10s)");
+              "Longest wait for an answer, as 500ms or 1m (default 10s; compact waits until it is over)");
   app.add_flag("--json", words.invocation.json, "Output for programs");
   AddGet(app, words.get);
   AddSet(app, words.set);

@@ -44,6 +44,10 @@ struct ScanCommand {
 
 struct StatsCommand {};
 
+struct CompactCommand {
+  CompactOptions options;
+};
+
 struct ImportCommand {
   std::string file;
   RecordShape shape;
@@ -60,7 +64,7 @@ struct ExportCommand {
 };
 
 using Command = std::variant<GetCommand, SetCommand, DelCommand, ExistsCommand, ScanCommand, StatsCommand,
-                             ImportCommand, ExportCommand>;
+                             CompactCommand, ImportCommand, ExportCommand>;
 
 struct Invocation {
   std::string server;

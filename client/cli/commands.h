@@ -23,6 +23,7 @@ ExitCode Execute(const DelCommand& command, Context& context);
 ExitCode Execute(const ExistsCommand& command, Context& context);
 ExitCode Execute(const ScanCommand& command, Context& context);
 ExitCode Execute(const StatsCommand& command, Context& context);
+ExitCode Execute(const CompactCommand& command, Context& context);
 ExitCode Execute(const ImportCommand& command, Context& context);
 ExitCode Execute(const ExportCommand& command, Context& context);
 

@@ -18,10 +18,13 @@ ordered_json ToJson(const ServerStats& stats) {
     shares.push_back({{"name", share.name}, {"used_bytes", share.used_bytes}});
   }
   const auto& [blocks, resident_blocks, resident_bytes, disk_bytes, written_bytes, syncs, unsynced_bytes,
-               accepts_writes, refusal] = stats.log;
-  const auto& [slots, unresolved_slots, index_bytes, live_keys_min, live_keys_max] = stats.index;
+               accepts_writes, refusal, record_bytes, dead_bytes] = stats.log;
+  const auto& [slots, unresolved_slots, index_bytes, live_keys_min, live_keys_max, resolved_chains,
+               resolution_reads] = stats.index;
   const auto& [gets, hits_memory, hits_disk, misses, disk_reads, sets, deletes, updates_in_place,
                conditions_failed] = stats.operations;
+  const auto& [running, blocks_freed, bytes_scanned, bytes_written, records_moved, records_dropped,
+               graves_written, failure] = stats.compaction;
   return {
       {"server_version", stats.server_version},
       {"uptime_ms", stats.uptime_ms},
@@ -40,13 +43,17 @@ ordered_json ToJson(const ServerStats& stats) {
         {"syncs", syncs},
         {"unsynced_bytes", unsynced_bytes},
         {"accepts_writes", accepts_writes},
-        {"refusal", refusal}}},
+        {"refusal", refusal},
+        {"record_bytes", record_bytes},
+        {"dead_bytes", dead_bytes}}},
       {"index",
        {{"slots", slots},
         {"unresolved_slots", unresolved_slots},
         {"bytes", index_bytes},
         {"live_keys_min", live_keys_min},
-        {"live_keys_max", live_keys_max}}},
+        {"live_keys_max", live_keys_max},
+        {"resolved_chains", resolved_chains},
+        {"resolution_reads", resolution_reads}}},
       {"operations",
        {{"gets", gets},
         {"hits_memory", hits_memory},
@@ -57,6 +64,15 @@ ordered_json ToJson(const ServerStats& stats) {
         {"deletes", deletes},
         {"updates_in_place", updates_in_place},
         {"conditions_failed", conditions_failed}}},
+      {"compaction",
+       {{"running", running},
+        {"blocks_freed", blocks_freed},
+        {"bytes_scanned", bytes_scanned},
+        {"bytes_written", bytes_written},
+        {"records_moved", records_moved},
+        {"records_dropped", records_dropped},
+        {"graves_written", graves_written},
+        {"failure", failure}}},
   };
 }
 
@@ -80,12 +96,17 @@ void PrintHolding(const ServerStats& stats, std::ostream& out) {
            : fmt::format("{} to {}", FormatCount(index.live_keys_min), FormatCount(index.live_keys_max)));
   Line(out, "index slots",
        fmt::format("{}, {} unresolved", FormatCount(index.slots), FormatCount(index.unresolved_slots)));
+  Line(out, "resolved",
+       fmt::format("{} with {} disk reads", FormatCount(index.resolved_chains),
+                   FormatCount(index.resolution_reads)));
 
   const ServerStats::Log& log = stats.log;
   out << "log\n";
   Line(out, "blocks",
        fmt::format("{}, {} of them in memory", FormatCount(log.blocks), FormatCount(log.resident_blocks)));
   Line(out, "on disk", FormatBytes(log.disk_bytes));
+  Line(out, "records",
+       fmt::format("{}, about {} of them dead", FormatBytes(log.record_bytes), FormatBytes(log.dead_bytes)));
   Line(out, "not yet synced", FormatBytes(log.unsynced_bytes));
   Line(out, "written", fmt::format("{} in {} syncs", FormatBytes(log.written_bytes), FormatCount(log.syncs)));
   Line(out, "accepts writes", log.accepts_writes ? "yes" : "no: " + log.refusal);
@@ -104,6 +125,18 @@ void PrintOperations(const ServerStats::Operations& operations, std::ostream& ou
   Line(out, "conditions not met", FormatCount(operations.conditions_failed));
 }
 
+void PrintCompaction(const ServerStats::Compaction& compaction, std::ostream& out) {
+  out << "compaction since the start\n";
+  Line(out, "running", compaction.running ? "yes" : "no");
+  if (!compaction.failure.empty()) Line(out, "failed", compaction.failure);
+  Line(out, "blocks freed",
+       fmt::format("{}, {}", FormatCount(compaction.blocks_freed), FormatBytes(compaction.bytes_scanned)));
+  Line(out, "written again", FormatBytes(compaction.bytes_written));
+  Line(out, "records kept", FormatCount(compaction.records_moved));
+  Line(out, "records dropped", FormatCount(compaction.records_dropped));
+  Line(out, "graves written", FormatCount(compaction.graves_written));
+}
+
 }  // namespace
 
 ExitCode Execute(const StatsCommand&, Context& context) {
@@ -119,6 +152,7 @@ ExitCode Execute(const StatsCommand&, Context& context) {
                      FormatDuration(std::chrono::milliseconds(stats->recovery_ms)));
   PrintHolding(*stats, out);
   PrintOperations(stats->operations, out);
+  PrintCompaction(stats->compaction, out);
   return kOk;
 }
 

@@ -21,6 +21,7 @@ void FillMemory(const storage::EngineStats& stats, v1::Memory& memory) {
   add_share("index", stats.index_bytes);
   add_share("blocks", stats.block_bytes);
   add_share("chunk tables", stats.chunk_table_bytes);
+  add_share("compaction", stats.compaction_bytes);
   memory.set_resident_set_bytes(ReadResidentMemory().total_bytes);
 }
 
@@ -34,6 +35,8 @@ void FillLog(const storage::EngineStats& stats, v1::Log& log) {
   log.set_unsynced_bytes(stats.unsynced_bytes);
   log.set_accepts_writes(stats.write_status.ok());
   log.set_refusal(std::string(stats.write_status.message()));
+  log.set_record_bytes(stats.record_bytes);
+  log.set_dead_bytes(stats.dead_bytes);
 }
 
 void FillIndex(const storage::EngineStats& stats, v1::Index& index) {
@@ -42,6 +45,19 @@ void FillIndex(const storage::EngineStats& stats, v1::Index& index) {
   index.set_bytes(stats.index_bytes);
   index.set_live_keys_min(stats.live_keys_min);
   index.set_live_keys_max(stats.live_keys_max);
+  index.set_resolved_chains(stats.resolved_chains);
+  index.set_resolution_reads(stats.resolution_reads);
+}
+
+void FillCompaction(const storage::EngineStats& stats, v1::Compaction& compaction) {
+  compaction.set_running(stats.compacting);
+  compaction.set_blocks_freed(stats.compacted_blocks);
+  compaction.set_bytes_scanned(stats.compacted_bytes);
+  compaction.set_bytes_written(stats.compaction_written_bytes);
+  compaction.set_records_moved(stats.compaction_moved_records);
+  compaction.set_records_dropped(stats.compaction_dropped_records);
+  compaction.set_graves_written(stats.compaction_graves);
+  if (!stats.compaction_status.ok()) compaction.set_failure(stats.compaction_status.ToString());
 }
 
 void FillOperations(const storage::EngineStats& stats, v1::Operations& operations) {
@@ -64,6 +80,7 @@ void AdminService::Stats(const v1::StatsRequest&, v1::StatsResponse* response) {
   FillLog(stats, *response->mutable_log());
   FillIndex(stats, *response->mutable_index());
   FillOperations(stats, *response->mutable_operations());
+  FillCompaction(stats, *response->mutable_compaction());
   response->set_server_version(THERMOCLINE_VERSION);
   const auto uptime = std::chrono::steady_clock::now() - started_;
   response->set_uptime_ms(std::chrono::duration_cast<std::chrono::milliseconds>(uptime).count());
@@ -72,6 +89,20 @@ void AdminService::Stats(const v1::StatsRequest&, v1::StatsResponse* response) {
 
 void AdminService::Flush(const v1::FlushRequest&, absl::AnyInvocable<void(absl::Status)> done) {
   engine_.Flush(std::move(done));
+}
+
+void AdminService::Compact(const v1::CompactRequest&, CompactDone done) {
+  engine_.Compact([done = std::move(done)](const absl::StatusOr<storage::CompactionReport>& report) mutable {
+    if (!report.ok()) return done(report.status());
+    v1::CompactResponse response;
+    response.set_blocks_freed(report->blocks_freed);
+    response.set_bytes_scanned(report->bytes_scanned);
+    response.set_bytes_written(report->bytes_written);
+    response.set_records_moved(report->records_moved);
+    response.set_records_dropped(report->records_dropped);
+    response.set_duration_ms(report->duration_ms);
+    done(std::move(response));
+  });
 }
 
 }  // namespace thermocline::server

@@ -4,6 +4,7 @@
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 #include "storage/engine.h"
 #include "thermocline/v1/admin.pb.h"
@@ -21,6 +22,11 @@ class AdminService {
 
   // Calls `done` exactly once, during the call or later on a thread of the engine.
   void Flush(const v1::FlushRequest& request, absl::AnyInvocable<void(absl::Status)> done);
+
+  // Calls `done` exactly once, during the call or, perhaps hours later, on a thread of the engine. `request`
+  // need not live so long.
+  using CompactDone = absl::AnyInvocable<void(absl::StatusOr<v1::CompactResponse>)>;
+  void Compact(const v1::CompactRequest& request, CompactDone done);
 
  private:
   storage::Engine& engine_;

@@ -57,8 +57,8 @@ absl::StatusOr<CompactionBatch::Progress> CompactionBatch::Step() {
     if (absl::Status status = VisitRecords(**chunk, chunk_position_, judge); !status.ok()) return status;
     chunk_position_ += header.bytes;
     scanned += header.bytes;
+    work_.bytes_scanned += header.bytes;
   }
-  work_.bytes_scanned += scanned;
   return doubts_.empty() ? Progress::kMore : Progress::kDoubts;
 }
 

@@ -152,6 +152,29 @@ TEST_F(ClientServerTest, TellsWhatTheServerHolds) {
   EXPECT_FALSE(stats->server_version.empty());
 }
 
+TEST_F(ClientServerTest, CompactionGivesDiskSpaceBack) {
+  for (int i = 0; i < 60; ++i)
+    ASSERT_TRUE(client_->Set("key" + std::to_string(i), std::string(500'000, 'v')).ok());
+  // A tenth: the server alone would leave it.
+  for (int i = 0; i < 6; ++i) ASSERT_TRUE(client_->Delete("key" + std::to_string(i)).ok());
+  const auto before = client_->Stats();
+  ASSERT_TRUE(before.ok());
+  EXPECT_GT(before->log.dead_bytes, 2'900'000U);
+  EXPECT_LT(before->log.dead_bytes, before->log.record_bytes);
+  const auto report = client_->Compact();
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_GT(report->blocks_freed, 0U);
+  EXPECT_GT(report->bytes_scanned, report->bytes_written + 2'900'000);
+  EXPECT_GE(report->records_dropped, 6U);
+  const auto after = client_->Stats();
+  ASSERT_TRUE(after.ok());
+  EXPECT_LT(after->log.disk_bytes, before->log.disk_bytes);
+  EXPECT_EQ(after->compaction.blocks_freed, report->blocks_freed);
+  EXPECT_EQ(after->compaction.failure, "");
+  EXPECT_FALSE(client_->Get("key0")->has_value());
+  EXPECT_EQ((*client_->Get("key59").value()).value.size(), 500'000U);
+}
+
 TEST_F(ClientServerTest, ServesManyThreadsAtOnce) {
   std::vector<std::thread> threads;
   for (int t = 0; t < 8; ++t) {

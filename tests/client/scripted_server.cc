@@ -35,10 +35,17 @@ void ScriptedServer::Stop() {
   server_.reset();
 }
 
-grpc::Status ScriptedServer::AliveAdmin::Stats(grpc::ServerContext*, const v1::StatsRequest*,
-                                               v1::StatsResponse* response) {
+grpc::Status ScriptedServer::ScriptedAdmin::Stats(grpc::ServerContext*, const v1::StatsRequest* request,
+                                                  v1::StatsResponse* response) {
+  if (server_.stats != nullptr) return server_.stats(*request, *response);
   response->set_server_version("scripted");
   return grpc::Status::OK;
+}
+
+grpc::Status ScriptedServer::ScriptedAdmin::Compact(grpc::ServerContext* context, const v1::CompactRequest*,
+                                                    v1::CompactResponse* response) {
+  if (server_.compact == nullptr) return {grpc::StatusCode::UNIMPLEMENTED, "the test has no script for this"};
+  return server_.compact(*response, *context);
 }
 
 grpc::Status ScriptedServer::Get(grpc::ServerContext*, const v1::GetRequest* request,

@@ -27,6 +27,8 @@ class ScriptedServer final : public v1::KeyValue::Service {
   Script<v1::BatchGetRequest, v1::BatchGetResponse> batch_get;
   Script<v1::BatchWriteRequest, v1::BatchWriteResponse> batch_write;
   ScanScript scan;
+  Script<v1::StatsRequest, v1::StatsResponse> stats;  // without it, the server only says that it is alive
+  std::function<grpc::Status(v1::CompactResponse&, grpc::ServerContext&)> compact;
 
   // Port 0 chooses a free one.
   void Start(int port = 0);
@@ -38,9 +40,17 @@ class ScriptedServer final : public v1::KeyValue::Service {
   std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
 
  private:
-  // Says that it is alive, which is all that a client asks for.
-  class AliveAdmin final : public v1::Admin::Service {
-    grpc::Status Stats(grpc::ServerContext*, const v1::StatsRequest*, v1::StatsResponse* response) override;
+  class ScriptedAdmin final : public v1::Admin::Service {
+   public:
+    explicit ScriptedAdmin(const ScriptedServer& server) : server_(server) {}
+
+   private:
+    grpc::Status Stats(grpc::ServerContext*, const v1::StatsRequest* request,
+                       v1::StatsResponse* response) override;
+    grpc::Status Compact(grpc::ServerContext* context, const v1::CompactRequest*,
+                         v1::CompactResponse* response) override;
+
+    const ScriptedServer& server_;
   };
 
   grpc::Status Get(grpc::ServerContext*, const v1::GetRequest* request, v1::GetResponse* response) override;
@@ -54,7 +64,7 @@ class ScriptedServer final : public v1::KeyValue::Service {
   grpc::Status Scan(grpc::ServerContext* context, const v1::ScanRequest* request,
                     grpc::ServerWriter<v1::ScanResponse>* writer) override;
 
-  AliveAdmin admin_;
+  ScriptedAdmin admin_{*this};
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 };

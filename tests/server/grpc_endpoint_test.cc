@@ -104,6 +104,11 @@ class GrpcEndpointTest : public ::testing::Test {
     return stub_->Get(&context, request, response);
   }
 
+  grpc::Status Compact(grpc::ClientContext* context) {
+    v1::CompactResponse response;
+    return v1::Admin::NewStub(channel_)->Compact(context, {}, &response);
+  }
+
   // Waits until the endpoint refuses new calls.
   void AwaitRefusal() {
     for (;;) {
@@ -186,6 +191,26 @@ TEST_F(GrpcEndpointTest, ServesAdmin) {
   v1::FlushResponse flushed;
   grpc::ClientContext flush_context;
   EXPECT_TRUE(admin->Flush(&flush_context, {}, &flushed).ok());
+  grpc::ClientContext compact_context;
+  EXPECT_TRUE(Compact(&compact_context).ok());
+}
+
+TEST_F(GrpcEndpointTest, CompactionGoesOnWhenTheClientLeaves) {
+  HoldCommits();
+  const size_t tasks = background_.pending();
+  grpc::ClientContext context;
+  grpc::Status status;
+  std::thread caller([&] { status = Compact(&context); });
+  while (background_.pending() == tasks) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  context.TryCancel();
+  caller.join();
+  EXPECT_EQ(status.error_code(), grpc::CANCELLED);
+  EXPECT_GT(background_.pending(), tasks);
+  // Two at once: the one that was left, and this.
+  LetCommitsRun();
+  grpc::ClientContext other_context;
+  EXPECT_TRUE(Compact(&other_context).ok());
+  endpoint_->Stop(std::chrono::hours(1));
 }
 
 TEST_F(GrpcEndpointTest, TellsWhatIsWrong) {
@@ -315,6 +340,18 @@ TEST_F(GrpcEndpointTest, StopFinishesWhatIsUnderWay) {
   writer.join();
   stop.join();
   EXPECT_TRUE(written.ok()) << written.error_message();
+}
+
+TEST_F(GrpcEndpointTest, StopDoesNotWaitForCompaction) {
+  HoldCommits();
+  const size_t tasks = background_.pending();
+  grpc::ClientContext context;
+  grpc::Status compacted;
+  std::thread caller([&] { compacted = Compact(&context); });
+  while (background_.pending() == tasks) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  endpoint_->Stop(std::chrono::hours(1));
+  caller.join();
+  EXPECT_EQ(compacted.error_code(), grpc::UNAVAILABLE) << compacted.error_message();
 }
 
 TEST_F(GrpcEndpointTest, StopCancelsWhatOutlastsItsPatience) {

@@ -153,6 +153,19 @@ TEST_F(CliServerTest, SpeaksJsonToPrograms) {
   EXPECT_THAT(Cli({"stats"}).out, HasSubstr("limit               32.0 MiB"));
 }
 
+TEST_F(CliServerTest, Compacts) {
+  EXPECT_EQ(Cli({"compact"}).out, "nothing to free\n");
+  const std::string value(500'000, 'v');
+  for (int i = 0; i < 30; ++i) ASSERT_EQ(Cli({"set", std::to_string(i), "-"}, value).code, kOk);
+  for (const char* key : {"0", "1", "2"}) ASSERT_EQ(Cli({"del", key}).code, kOk);
+  const auto report = nlohmann::json::parse(Cli({"compact", "--json"}).out);
+  EXPECT_GT(report["blocks_freed"], 0);
+  EXPECT_GT(report["bytes_scanned"], report["bytes_written"]);
+  const auto stats = nlohmann::json::parse(Cli({"stats", "--json"}).out);
+  EXPECT_EQ(stats["compaction"]["blocks_freed"], report["blocks_freed"]);
+  EXPECT_EQ(Value("29"), value);
+}
+
 TEST_F(CliServerTest, PassesOnWhatTheServerRefuses) {
   const Outcome long_key = Cli({"set", std::string(65'537, 'k'), "v"});
   EXPECT_EQ(long_key.code, kUsage);

@@ -59,6 +59,14 @@ TEST(CommandLine, UnderstandsSet) {
   EXPECT_EQ(std::get<SetCommand>(Parse({"set", "--", "-k", "-v"}).command).value, "-v");
 }
 
+TEST(CommandLine, LetsCompactTakeAsLongAsItTakesUnlessToldOtherwise) {
+  EXPECT_EQ(std::get<CompactCommand>(Parse({"compact"}).command).options.timeout, std::nullopt);
+  for (const auto& invocation :
+       {Parse({"compact", "--timeout", "2h"}), Parse({"--timeout", "2h", "compact"})}) {
+    EXPECT_EQ(std::get<CompactCommand>(invocation.command).options.timeout, std::chrono::hours(2));
+  }
+}
+
 TEST(CommandLine, UnderstandsImport) {
   const auto invocation = Parse(
       {"import", "x.csv", "--key", "p:{#}", "--value", "v", "--on-error", "stop", "--acked-log", "log"});
@@ -106,6 +114,7 @@ TEST(CommandLine, Helps) {
   for (const auto& arguments : {std::vector<std::string>{"help"}, {"--help"}}) {
     EXPECT_THAT(help(arguments), HasSubstr("Exit codes:"));
     EXPECT_THAT(help(arguments), HasSubstr("THERMOCLINE_SERVER"));
+    EXPECT_THAT(help(arguments), HasSubstr("  compact "));
   }
   for (const auto& arguments : {std::vector<std::string>{"help", "import"}, {"import", "--help"}}) {
     EXPECT_THAT(help(arguments), HasSubstr("--acked-log"));

@@ -1,5 +1,6 @@
 #include "server/service/admin.h"
 
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -21,6 +22,26 @@ class AdminTest : public ::testing::Test {
 
   absl::Status Flush() {
     return store_.Await([this](TestStore::Done done) { store_.admin().Flush({}, std::move(done)); });
+  }
+
+  absl::StatusOr<v1::CompactResponse> Compact() {
+    absl::StatusOr<v1::CompactResponse> response;
+    store_
+        .Await([&](TestStore::Done done) {
+          store_.admin().Compact({}, [&response, done = std::move(done)](auto result) mutable {
+            response = std::move(result);
+            done(absl::OkStatus());
+          });
+        })
+        .IgnoreError();
+    return response;
+  }
+
+  // A hundred values of 20 KB each, of which the first fifteen are overwritten: worth compacting if somebody
+  // asks for it, but not by itself.
+  void WriteSomeGarbage() {
+    for (int i = 0; i < 100; ++i) store_.Set("key" + std::to_string(i), std::string(20'000, 'v'));
+    for (int i = 0; i < 15; ++i) store_.Set("key" + std::to_string(i), "new");
   }
 
   TestStore store_;
@@ -59,7 +80,7 @@ TEST_F(AdminTest, SharesOfMemoryAddUpAndStayWithinTheLimit) {
     sum += share.used_bytes();
     names.push_back(share.name());
   }
-  EXPECT_THAT(names, ::testing::ElementsAre("index", "blocks", "chunk tables"));
+  EXPECT_THAT(names, ::testing::ElementsAre("index", "blocks", "chunk tables", "compaction"));
   EXPECT_EQ(memory.used_bytes(), sum);
   EXPECT_LE(memory.used_bytes(), memory.limit_bytes());
   EXPECT_GT(memory.resident_set_bytes(), memory.used_bytes() / 2);
@@ -75,6 +96,81 @@ TEST_F(AdminTest, FlushMakesMemoryWritesDurable) {
   const absl::Status status = Flush();
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_EQ(Stats().log().unsynced_bytes(), 0u);
+}
+
+TEST_F(AdminTest, CompactionGivesDiskSpaceBackAndTellsHowMuch) {
+  WriteSomeGarbage();
+  const v1::Log before = Stats().log();
+  EXPECT_GT(before.record_bytes(), 100 * 20'000u);
+  EXPECT_LT(before.record_bytes(), 102 * 20'000u);
+  EXPECT_GT(before.dead_bytes(), 14 * 20'000u);
+  EXPECT_LT(before.dead_bytes(), 16 * 20'000u);
+
+  const auto compacted = Compact();
+  ASSERT_TRUE(compacted.ok()) << compacted.status();
+  EXPECT_GT(compacted->blocks_freed(), 0u);
+  EXPECT_GT(compacted->bytes_scanned(), 14 * 20'000u);
+  EXPECT_LT(compacted->bytes_written() + 14 * 20'000u, compacted->bytes_scanned());
+  EXPECT_GT(compacted->records_moved(), 0u);
+  EXPECT_EQ(compacted->records_dropped(), 15u);
+
+  const v1::StatsResponse stats = Stats();
+  EXPECT_LT(stats.log().disk_bytes(), before.disk_bytes());
+  EXPECT_LT(stats.log().dead_bytes(), 20'000u);
+  EXPECT_FALSE(stats.compaction().running());
+  EXPECT_EQ(stats.compaction().blocks_freed(), compacted->blocks_freed());
+  EXPECT_EQ(stats.compaction().bytes_scanned(), compacted->bytes_scanned());
+  EXPECT_EQ(stats.compaction().bytes_written(), compacted->bytes_written());
+  EXPECT_EQ(stats.compaction().records_moved(), compacted->records_moved());
+  EXPECT_EQ(stats.compaction().records_dropped(), compacted->records_dropped());
+  EXPECT_EQ(stats.compaction().failure(), "");
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(store_.Get("key" + std::to_string(i)).value(), i < 15 ? "new" : std::string(20'000, 'v'));
+  }
+}
+
+TEST_F(AdminTest, CompactionWithNothingToGainIsOverAtOnce) {
+  WriteSomeGarbage();
+  ASSERT_TRUE(Compact().ok());
+  const auto again = Compact();
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->ByteSizeLong(), 0u) << again->DebugString();
+}
+
+TEST_F(AdminTest, TellsWhyCompactionFailed) {
+  WriteSomeGarbage();
+  store_.disk().Fail(thermocline::testing::SimulatedDisk::Operation::kWrite);
+  const auto failed = Compact();
+  EXPECT_EQ(failed.status().code(), absl::StatusCode::kUnavailable) << failed.status();
+  EXPECT_EQ(Stats().compaction().failure(), failed.status().ToString());
+  EXPECT_EQ(Stats().compaction().blocks_freed(), 0u);
+
+  ASSERT_TRUE(Compact().ok());
+  EXPECT_EQ(Stats().compaction().failure(), "");
+  EXPECT_GT(Stats().compaction().blocks_freed(), 0u);
+}
+
+TEST_F(AdminTest, CompactionIsOverWhenTheStoreCloses) {
+  WriteSomeGarbage();
+  std::optional<absl::Status> status;
+  store_.admin().Compact({}, [&status](const auto& result) { status = result.status(); });
+  EXPECT_EQ(status, std::nullopt);
+  ASSERT_TRUE(store_.engine().Close().ok());
+  ASSERT_TRUE(status.has_value());
+  EXPECT_EQ(status->code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(Compact().status().code(), absl::StatusCode::kUnavailable);
+}
+
+// Values that go out of memory are overwritten without a look at them, and somebody looks later.
+TEST_F(AdminTest, CountsTheChainsThatWereResolved) {
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < 200; ++i) store_.Set("key" + std::to_string(i), std::string(100'000, 'v'));
+  }
+  ASSERT_TRUE(Compact().ok());
+  const v1::Index index = Stats().index();
+  EXPECT_EQ(index.unresolved_slots(), 0u);
+  EXPECT_GT(index.resolved_chains(), 0u);
+  EXPECT_GT(index.resolution_reads(), 0u);
 }
 
 TEST_F(AdminTest, TellsWhyWritesAreRefused) {

@@ -113,6 +113,7 @@ void Compactor::Poll() {
     forced_by_.swap(waiting_);
     report_ = {};
     forced_since_ = std::chrono::steady_clock::now();
+    forced_below_ = UINT64_MAX;
   }
   const auto victims = Victims(!forced_by_.empty());
   if (!victims.empty()) return Begin(victims);
@@ -127,7 +128,7 @@ void Compactor::Throttle() {
   parts_.batch.log.Throttle(static_cast<double>(log.record_bytes) > kLimit * live);
 }
 
-std::vector<BlockLog::Usage> Compactor::Victims(bool forced) const {
+std::vector<BlockLog::Usage> Compactor::Victims(bool forced) {
   std::vector<BlockLog::Usage> usage = parts_.batch.log.usage(parts_.batch.clock.NowMs());
   uint64_t used = 0;
   uint64_t live = 0;
@@ -139,6 +140,10 @@ std::vector<BlockLog::Usage> Compactor::Victims(bool forced) const {
                    used - live > 2 * uint64_t{parts_.batch.block_bytes};
   if (usage.empty() || (!due && !forced)) return {};
   const uint64_t newest = usage.back().sequence;
+  if (forced) {
+    forced_below_ = std::min(forced_below_, newest + 1);
+    std::erase_if(usage, [&](const auto& block) { return block.sequence >= forced_below_; });
+  }
   const size_t blocks = usage.size();
   const double least = forced ? kMinDeadForced : kMinDead;
   std::erase_if(usage, [&](const auto& block) { return DeadShare(block) < least; });

@@ -68,7 +68,7 @@ class Compactor {
   void Schedule(absl::AnyInvocable<void()> step, std::chrono::milliseconds delay = {});
   void Poll();
   void PollAgain();
-  std::vector<BlockLog::Usage> Victims(bool forced) const;
+  std::vector<BlockLog::Usage> Victims(bool forced);
   void Throttle();
   void Begin(const std::vector<BlockLog::Usage>& victims);
   void Step();
@@ -98,6 +98,7 @@ class Compactor {
   std::vector<Done> forced_by_;
   CompactionReport report_;  // for forced_by_
   std::chrono::steady_clock::time_point forced_since_;
+  uint64_t forced_below_ = 0;  // blocks that are newer than the demand do not count, or it might never end
   bool poll_scheduled_ = false;
   uint64_t numbers_factor_ = 1;  // doubled when the numbers were too few
   uint64_t resolve_from_ = 0;

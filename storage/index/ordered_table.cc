@@ -68,6 +68,7 @@ void OrderedTable::Insert(uint64_t hash, const Slot& slot) {
   while (words_[gap] != 0) ++gap;
   std::memmove(&words_[at + 1], &words_[at], (gap - at) * sizeof(uint64_t));
   words_[at] = Encode(tag, slot);
+  end_taken_ |= gap == size_ - 1;
   ++count_;
 }
 
@@ -80,6 +81,7 @@ bool OrderedTable::Erase(uint64_t hash, uint64_t position) {
     ++gap;
   }
   words_[gap] = 0;
+  end_taken_ &= gap != size_ - 1;
   --count_;
   return true;
 }
@@ -125,6 +127,7 @@ bool OrderedTable::Append(uint64_t tag, const Slot& slot) {
   const uint32_t at = std::max(next_, HomeOf(tag & tag_mask_));
   if (at >= size_) return false;
   words_[at] = Encode(tag & tag_mask_, slot);
+  end_taken_ |= at == size_ - 1;
   next_ = at + 1;
   ++count_;
   return true;

@@ -46,9 +46,7 @@ class OrderedTable {
   Slots Find(uint64_t hash) const;
 
   // True if a slot with this position can be inserted without a rebuild.
-  bool HasRoomFor(uint64_t position) const {
-    return count_ < max_count() && words_[size_ - 1] == 0 && (position >> position_bits_) == 0;
-  }
+  bool HasRoomFor(uint64_t position) const { return !full() && (position >> position_bits_) == 0; }
   // Requires HasRoomFor(slot.position).
   void Insert(uint64_t hash, const Slot& slot);
   // False if no slot of this hash has the position.
@@ -71,7 +69,7 @@ class OrderedTable {
   // Two tables with the slots whose next bit is 0 and 1. Requires can_split().
   std::pair<std::unique_ptr<OrderedTable>, std::unique_ptr<OrderedTable>> Split() const;
 
-  bool full() const { return count_ >= max_count() || words_[size_ - 1] != 0; }
+  bool full() const { return count_ >= max_count() || end_taken_; }
   // A split takes one bit of the tag; some must stay to tell keys apart.
   bool can_split() const { return tag_bits_ > 8; }
   uint32_t capacity() const { return capacity_; }
@@ -108,6 +106,7 @@ class OrderedTable {
   const int tag_bits_;  // that are known of every slot
   const uint64_t tag_mask_;
   uint32_t count_ = 0;
+  bool end_taken_ = false;             // words_[size_ - 1] is a slot; to look there costs a cache miss
   uint32_t next_ = 0;                  // where Append continues
   std::unique_ptr<uint64_t[]> words_;  // size_ + 1: the last is always empty
 };

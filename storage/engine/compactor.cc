@@ -146,12 +146,16 @@ std::vector<BlockLog::Usage> Compactor::Victims(bool forced) {
   }
   const size_t blocks = usage.size();
   const double least = forced ? kMinDeadForced : kMinDead;
-  std::erase_if(usage, [&](const auto& block) { return DeadShare(block) < least; });
+  std::erase_if(usage, [&](const auto& block) {
+    // What is asked for also joins blocks that ended early.
+    const bool joins = forced && block.used < parts_.batch.block_bytes / 2;
+    return DeadShare(block) < least && !joins;
+  });
   std::sort(usage.begin(), usage.end(),
             [&](const auto& a, const auto& b) { return Merit(a, newest) > Merit(b, newest); });
   uint64_t survivors = 0;
   size_t count = 0;
-  const size_t most = std::clamp(blocks / kBlocksPerVictim, kMinVictims, kMaxVictims);
+  const size_t most = forced ? kMaxVictims : std::clamp(blocks / kBlocksPerVictim, kMinVictims, kMaxVictims);
   while (count < std::min(usage.size(), most) && survivors < kBlocksOfSurvivors * parts_.batch.block_bytes) {
     survivors += usage[count++].live_bytes;
   }
@@ -170,7 +174,7 @@ void Compactor::Begin(const std::vector<BlockLog::Usage>& victims) {
   // Oldest first, so that what was written together stays together.
   std::sort(sequences.begin(), sequences.end());
   const auto count =
-      static_cast<uint32_t>((live + live / 4) / parts_.batch.block_bytes * numbers_factor_ + 3);
+      static_cast<uint32_t>(((live + live / 4) / parts_.batch.block_bytes + 2) * numbers_factor_ + 1);
   parts_.batch.log.SetAside(count, [this, gate = gate_, count, sequences = std::move(sequences)](
                                        absl::StatusOr<uint64_t> first) mutable {
     Schedule([this, count, first = std::move(first), sequences = std::move(sequences)]() mutable {

@@ -146,11 +146,11 @@ std::vector<BlockLog::Usage> Compactor::Victims(bool forced) {
   }
   const size_t blocks = usage.size();
   const double least = forced ? kMinDeadForced : kMinDead;
-  std::erase_if(usage, [&](const auto& block) {
-    // What is asked for also joins blocks that ended early.
-    const bool joins = forced && block.used < parts_.batch.block_bytes / 2;
-    return DeadShare(block) < least && !joins;
-  });
+  // What is asked for also joins blocks that ended early.
+  const auto early = [&](const auto& block) { return block.used < parts_.batch.block_bytes / 2; };
+  const bool join = forced && std::count_if(usage.begin(), usage.end(), early) > 1;
+  std::erase_if(usage,
+                [&](const auto& block) { return DeadShare(block) < least && !(join && early(block)); });
   std::sort(usage.begin(), usage.end(),
             [&](const auto& a, const auto& b) { return Merit(a, newest) > Merit(b, newest); });
   uint64_t survivors = 0;

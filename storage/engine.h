@@ -24,9 +24,9 @@ struct World {
   FileSystem& files;
   Clock& clock;
   Random& random;
-  Executor& reads;    // scans and other work that waits for the disk; several threads pay
-  DiskReads& disk;    // of gets and conditional writes, many at a time
-  Executor& commits;  // writing, syncing and evicting blocks; must never run two tasks at once
+  Executor& reads;       // scans and other work that waits for the disk; several threads pay
+  DiskReads& disk;       // of gets and conditional writes, many at a time
+  Executor& commits;     // writing, syncing and evicting blocks; must never run two tasks at once
   Executor& background;  // compaction; must never run two tasks at once
 };
 

@@ -17,7 +17,8 @@ TestStore::TestStore(uint64_t memory_bytes, uint32_t block_bytes) {
   options.directory = "/data";
   options.memory_bytes = memory_bytes;
   options.block_bytes = block_bytes;
-  auto engine = storage::Engine::Open(options, {disk_, clock_, random_, reads_, disk_reads_, commits_, background_});
+  auto engine =
+      storage::Engine::Open(options, {disk_, clock_, random_, reads_, disk_reads_, commits_, background_});
   if (!engine.ok()) {
     std::cerr << "cannot open the test's store: " << engine.status() << "\n";
     std::abort();

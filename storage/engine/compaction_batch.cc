@@ -117,7 +117,7 @@ absl::Status CompactionBatch::Judged(Position position, const DecodedRecord& dec
     if (unresolved && !(own && slots.size() == 1 && !ends && keeps_link)) doubtful = hash;
   }
   if (doubtful) return absl::OkStatus();
-  if (own && !ends) return Relocate(position, record, hash, own->unresolved);
+  if (own && !ends) return Relocate(position, record, hash);
   if (absl::Status status = BuryDisplaced(record, hash, doubtful); !status.ok() || doubtful) return status;
   ++work_.records_dropped;
   if (own) Forget(hash, position);
@@ -136,8 +136,10 @@ void CompactionBatch::Forget(uint64_t hash, Position head) {
   }
 }
 
-absl::Status CompactionBatch::Relocate(Position from, Record record, uint64_t hash, bool unresolved) {
-  record.unresolved = record.unresolved && unresolved && StandsAfterwards(record.link());
+absl::Status CompactionBatch::Relocate(Position from, Record record, uint64_t hash) {
+  // Also if the chain has been resolved: the keys of the two records were never compared, and the next start
+  // must not believe so.
+  record.unresolved = record.unresolved && StandsAfterwards(record.link());
   record.deep = record.deep && record.unresolved;
   if (!record.unresolved) record.behind = 0;
   if (!StandsAfterwards(record.displaced)) record.displaced = std::exchange(record.behind, 0);
@@ -264,11 +266,21 @@ absl::Status CompactionBatch::Install(const Move& move) {
   return absl::OkStatus();
 }
 
+void CompactionBatch::GiveUp() {
+  for (const GraveList::Grave& grave : taken_) parts_.graves.Add(grave.hash, grave.dead);
+  taken_.clear();
+}
+
 absl::Status CompactionBatch::Finish() {
   finishing_ = true;
-  for (const GraveList::Grave& grave : parts_.graves.TakeAll()) {
-    if (!StandsAfterwards(grave.dead)) continue;
-    if (absl::Status status = Bury(grave.hash, grave.dead); !status.ok()) return status;
+  taken_ = parts_.graves.TakeAll();
+  for (const GraveList::Grave& grave : taken_) {
+    if (grave.dead / parts_.block_bytes >= end_number_) {
+      // A grave stands behind what it buries: the next batch's turn.
+      parts_.graves.Add(grave.hash, grave.dead);
+    } else if (StandsAfterwards(grave.dead)) {
+      if (absl::Status status = Bury(grave.hash, grave.dead); !status.ok()) return status;
+    }
   }
   if (output_ == nullptr) return absl::OkStatus();
   if (output_->empty()) {

@@ -74,6 +74,9 @@ class CompactionBatch {
   absl::Status Finish();
   const std::vector<uint64_t>& late_doubts() const { return late_doubts_; }
 
+  // The batch has failed, and will not be published: its graves are still to be written.
+  void GiveUp();
+
   const std::vector<uint64_t>& victims() const { return victims_; }
   const Work& work() const { return work_; }
 
@@ -96,7 +99,7 @@ class CompactionBatch {
   absl::Status Judge(Position position, const DecodedRecord& decoded, uint64_t base_version);
   absl::Status Judged(Position position, const DecodedRecord& decoded, std::optional<uint64_t>& doubtful);
   void Forget(uint64_t hash, Position head);
-  absl::Status Relocate(Position from, Record record, uint64_t hash, bool unresolved);
+  absl::Status Relocate(Position from, Record record, uint64_t hash);
   absl::Status BuryDisplaced(const Record& record, uint64_t hash, std::optional<uint64_t>& doubtful);
   absl::StatusOr<uint64_t> HashAt(Position position);
   absl::Status Bury(uint64_t hash, Position dead);
@@ -121,6 +124,7 @@ class CompactionBatch {
 
   std::unique_ptr<RelocatedBlock> output_;
   std::vector<Move> moves_;
+  std::vector<GraveList::Grave> taken_;  // that Finish was to write
   bool finishing_ = false;
   Work work_;
 };

@@ -12,6 +12,10 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kPollPause{50};
 
+// After a failure: each try costs block numbers, and half a block of the writers'.
+constexpr milliseconds kFirstRetry{500};
+constexpr milliseconds kLastRetry{300'000};
+
 // Used bytes over living ones: from kStart on there is compaction, above kLimit writers get no more room than
 // compaction wins.
 constexpr double kStart = 1.17;
@@ -52,17 +56,23 @@ void Compactor::NoteGrave(const CompactionBatch::GraveNote& note) {
   grave_bytes_[note.dead][note.holder] += note.bytes;
 }
 
-void Compactor::Schedule(absl::AnyInvocable<void()> step, milliseconds delay) {
-  auto task = [gate = gate_, step = std::move(step)]() mutable {
+// Touches no Compactor: one that calls back late may be gone.
+void Compactor::Post(const std::shared_ptr<Gate>& gate, Executor& background, absl::AnyInvocable<void()> step,
+                     milliseconds delay) {
+  auto task = [gate, step = std::move(step)]() mutable {
     if (!gate->Enter()) return;
     step();
     gate->Leave();
   };
   if (delay.count() == 0) {
-    parts_.background.Run(std::move(task));
+    background.Run(std::move(task));
   } else {
-    parts_.background.RunAfter(delay, std::move(task));
+    background.RunAfter(delay, std::move(task));
   }
+}
+
+void Compactor::Schedule(absl::AnyInvocable<void()> step, milliseconds delay) {
+  Post(gate_, parts_.background, std::move(step), delay);
 }
 
 absl::Status Compactor::Start() {
@@ -115,6 +125,7 @@ void Compactor::Poll() {
     forced_since_ = std::chrono::steady_clock::now();
     forced_below_ = UINT64_MAX;
   }
+  if (forced_by_.empty() && std::chrono::steady_clock::now() < not_before_) return;
   const auto victims = Victims(!forced_by_.empty());
   if (!victims.empty()) return Begin(victims);
   parts_.batch.log.Throttle(false);
@@ -138,6 +149,12 @@ std::vector<BlockLog::Usage> Compactor::Victims(bool forced) {
   }
   const bool due = static_cast<double>(used) > kStart * static_cast<double>(live) &&
                    used - live > 2 * uint64_t{parts_.batch.block_bytes};
+  if (!owed_.empty()) {
+    std::erase_if(usage, [&](const auto& block) {
+      return std::find(owed_.begin(), owed_.end(), block.sequence) == owed_.end();
+    });
+    return usage;
+  }
   if (usage.empty() || (!due && !forced)) return {};
   const uint64_t newest = usage.back().sequence;
   if (forced) {
@@ -175,15 +192,17 @@ void Compactor::Begin(const std::vector<BlockLog::Usage>& victims) {
   std::sort(sequences.begin(), sequences.end());
   const auto count =
       static_cast<uint32_t>(((live + live / 4) / parts_.batch.block_bytes + 2) * numbers_factor_ + 1);
-  parts_.batch.log.SetAside(count, [this, gate = gate_, count, sequences = std::move(sequences)](
-                                       absl::StatusOr<uint64_t> first) mutable {
-    Schedule([this, count, first = std::move(first), sequences = std::move(sequences)]() mutable {
-      if (!first.ok()) return End(first.status());
-      end_number_ = *first + count;
-      batch_ = std::make_unique<CompactionBatch>(parts_.batch, std::move(sequences), *first, count);
-      Step();
-    });
-  });
+  parts_.batch.log.SetAside(
+      count, [this, gate = gate_, &background = parts_.background, count,
+              sequences = std::move(sequences)](absl::StatusOr<uint64_t> first) mutable {
+        Post(gate, background,
+             [this, count, first = std::move(first), sequences = std::move(sequences)]() mutable {
+               if (!first.ok()) return End(first.status());
+               end_number_ = *first + count;
+               batch_ = std::make_unique<CompactionBatch>(parts_.batch, std::move(sequences), *first, count);
+               Step();
+             });
+      });
 }
 
 void Compactor::Step() {
@@ -225,7 +244,8 @@ void Compactor::Resolve(std::vector<uint64_t> hashes, void (Compactor::*then)())
   }
   if (hashes.empty()) return (this->*then)();
   for (const uint64_t hash : hashes) {
-    parts_.resolver.Resolve(hash, [this, gate = gate_, pending, then](const absl::Status& status) {
+    parts_.resolver.Resolve(hash, [this, gate = gate_, &background = parts_.background, pending,
+                                   then](const absl::Status& status) {
       absl::Status all;
       {
         MutexLock lock(pending->mutex);
@@ -233,21 +253,25 @@ void Compactor::Resolve(std::vector<uint64_t> hashes, void (Compactor::*then)())
         if (--pending->left != 0) return;
         all = pending->status;
       }
-      Schedule([this, all, then] { all.ok() ? (this->*then)() : End(all); });
+      Post(gate, background, [this, all, then] { all.ok() ? (this->*then)() : End(all); });
     });
   }
 }
 
 void Compactor::Commit() {
-  if (absl::Status status = batch_->Finish(); !status.ok()) return End(status);
+  if (absl::Status status = batch_->Finish(); !status.ok()) {
+    if (absl::IsOutOfRange(status)) numbers_factor_ *= 2;
+    return End(status);
+  }
   Resolve(batch_->late_doubts(), &Compactor::AwaitDisk);
 }
 
 void Compactor::AwaitDisk() {
   // What writers appended meanwhile may be what keeps a dropped record dead.
-  parts_.batch.log.WhenDurable([this, gate = gate_](const absl::Status& status) {
-    Schedule([this, status] { status.ok() ? Publish() : End(status); });
-  });
+  parts_.batch.log.WhenDurable(
+      [this, gate = gate_, &background = parts_.background](const absl::Status& status) {
+        Post(gate, background, [this, status] { status.ok() ? Publish() : End(status); });
+      });
 }
 
 void Compactor::Publish() {
@@ -263,18 +287,18 @@ void Compactor::Publish() {
   }
   roster_ = std::move(roster);
   generation_.store(roster_.generation, std::memory_order_release);
-  parts_.batch.log.Retire(victims, [this, gate = gate_](const absl::Status& status) {
-    Schedule([this, status] { status.ok() ? Remove() : End(status); });
-  });
+  parts_.batch.log.Retire(victims,
+                          [this, gate = gate_, &background = parts_.background](const absl::Status& status) {
+                            Post(gate, background, [this, status] { status.ok() ? Remove() : End(status); });
+                          });
 }
 
 void Compactor::Remove() {
   for (const auto& note : batch_->work().graves) NoteGrave(note);
   graves_written_.fetch_add(batch_->work().graves.size(), std::memory_order_relaxed);
-  absl::Status status;
   for (const uint64_t victim : batch_->victims()) {
     // What cannot be removed is not in the roster: the next start tries again.
-    status.Update(parts_.batch.log.Unlink(victim));
+    parts_.batch.log.Unlink(victim).IgnoreError();
     const auto graves = grave_bytes_.extract(victim);
     if (graves.empty()) continue;
     for (const auto& [holder, bytes] : graves.mapped()) parts_.batch.log.MarkDeadIn(holder, bytes);
@@ -290,11 +314,14 @@ void Compactor::Remove() {
   report_.records_moved += work.records_moved;
   report_.records_dropped += work.records_dropped;
   numbers_factor_ = 1;
-  End(status);
+  owed_.clear();
+  // The old blocks are out of the log, whatever became of their files.
+  End(absl::OkStatus());
 }
 
 void Compactor::End(const absl::Status& status) {
   if (batch_ != nullptr) bytes_written_.fetch_add(batch_->work().bytes_written, std::memory_order_relaxed);
+  if (batch_ != nullptr && !status.ok()) GiveUpBatch();
   batch_.reset();
   running_.store(false, std::memory_order_relaxed);
   const bool again = status.ok() || absl::IsOutOfRange(status);
@@ -302,10 +329,26 @@ void Compactor::End(const absl::Status& status) {
     MutexLock lock(mutex_);
     status_ = again ? absl::OkStatus() : status;
   }
-  if (again) return Poll();
+  if (again) {
+    failures_ = 0;
+    return Poll();
+  }
+  const auto pause = std::min<milliseconds>(kFirstRetry * (1 << std::min(failures_++, 10)), kLastRetry);
+  not_before_ = std::chrono::steady_clock::now() + pause;
   // Writers must not wait for space that is not being won.
   parts_.batch.log.Throttle(false);
   if (!forced_by_.empty()) ServeForced(status);
+}
+
+// What it has moved is in its new blocks and, dead and unnamed, in the victims: those must go together, with
+// the next batch.
+void Compactor::GiveUpBatch() {
+  batch_->GiveUp();
+  for (const auto& note : batch_->work().graves) NoteGrave(note);
+  if (batch_->work().records_moved == 0) return;
+  for (const uint64_t victim : batch_->victims()) {
+    if (std::find(owed_.begin(), owed_.end(), victim) == owed_.end()) owed_.push_back(victim);
+  }
 }
 
 void Compactor::ServeForced(const absl::Status& status) {
@@ -337,9 +380,11 @@ void Compactor::ResolveSome() {
   auto left = std::make_shared<std::atomic<size_t>>(hashes.size());
   for (const uint64_t hash : hashes) {
     // One that fails, for want of room say, is met again in a later round.
-    parts_.resolver.Resolve(hash, [this, gate = gate_, left](const absl::Status&) {
-      if (left->fetch_sub(1, std::memory_order_acq_rel) == 1) Schedule([this] { resolving_ = false; });
-    });
+    parts_.resolver.Resolve(hash,
+                            [this, gate = gate_, &background = parts_.background, left](const absl::Status&) {
+                              if (left->fetch_sub(1, std::memory_order_acq_rel) == 1)
+                                Post(gate, background, [this] { resolving_ = false; });
+                            });
   }
 }
 

@@ -65,6 +65,8 @@ class Compactor {
   uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
 
  private:
+  static void Post(const std::shared_ptr<Gate>& gate, Executor& background, absl::AnyInvocable<void()> step,
+                   std::chrono::milliseconds delay = {});
   void Schedule(absl::AnyInvocable<void()> step, std::chrono::milliseconds delay = {});
   void Poll();
   void PollAgain();
@@ -78,6 +80,7 @@ class Compactor {
   void Publish();
   void Remove();
   void End(const absl::Status& status);
+  void GiveUpBatch();
   void ServeForced(const absl::Status& status);
   void ResolveSome();
 
@@ -101,6 +104,9 @@ class Compactor {
   uint64_t forced_below_ = 0;  // blocks that are newer than the demand do not count, or it might never end
   bool poll_scheduled_ = false;
   uint64_t numbers_factor_ = 1;  // doubled when the numbers were too few
+  std::vector<uint64_t> owed_;   // victims of batches that failed: the next one takes them all
+  int failures_ = 0;             // in a row
+  std::chrono::steady_clock::time_point not_before_{};
   uint64_t resolve_from_ = 0;
   bool resolving_ = false;
   // Bytes of graves by the block of the dead record and the block that holds the grave.

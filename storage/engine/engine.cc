@@ -152,9 +152,9 @@ absl::Status Engine::Impl::ReplayGrave(Position position, const DecodedRecord& d
     latch.Erase(dead);
     counts_.Changed(slot, std::nullopt);
     if (!slot.tombstone) ++replayed.dead_records[dead / identity_.block_bytes];
-    return absl::OkStatus();
+    break;
   }
-  // Its slot was taken by a record that did not know what it displaced, and leads to it still.
+  // A record that did not know what it displaced may have taken its slot, or may come yet, and lead to it.
   Inter(dead, replayed);
   return absl::OkStatus();
 }

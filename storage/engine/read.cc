@@ -85,6 +85,7 @@ void Engine::Impl::ReadOn(std::unique_ptr<ColdGet> get) {
   at->lookup.ReadLater(*log_, world_.disk, [this, get = std::move(get)](const absl::Status& status) mutable {
     if (!status.ok()) {
       get->done(status);
+      get.reset();  // it may hold a block
       return gate_.Leave();
     }
     std::optional<Entry> entry;

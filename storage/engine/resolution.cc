@@ -18,6 +18,12 @@ bool Resolution::IsNewest(Position head) const {
   return std::find(newest_.begin(), newest_.end(), head) != newest_.end();
 }
 
+std::string_view Resolution::KeyOf(Position met) const {
+  const auto member =
+      std::find_if(members_.begin(), members_.end(), [&](const auto& each) { return each.first == met; });
+  return keys_[member->second];
+}
+
 void Resolution::Take(const Record& record, absl::FunctionRef<bool(std::string_view)> covers) {
   walk_.GoBehind(record);
   if (!covers(record.key)) return;
@@ -28,7 +34,7 @@ void Resolution::Take(const Record& record, absl::FunctionRef<bool(std::string_v
     const auto leads = std::find_if(members_.begin(), members_.end(),
                                     [&](const auto& member) { return member.first == walk_.from(); });
     const bool own = leads != members_.end() && leads->second == known;
-    if (walk_.from() != 0 && !own) stray_.push_back(position);
+    if (walk_.from() != 0 && !own && !IsNewest(position)) stray_.push_back(position);
     return;
   }
   keys_.emplace_back(record.key);

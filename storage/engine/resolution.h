@@ -52,6 +52,8 @@ class Resolution {
   // Dead records that no record of their key leads to, but one of another key does: a later walk, after a
   // restart, must not take them for the newest.
   const std::vector<Position>& stray() const { return stray_; }
+  // Of a head or a stray record.
+  std::string_view KeyOf(Position met) const;
 
  private:
   void Remember(Position position, const Record& record);

@@ -51,12 +51,21 @@ Resolver::Step Resolver::Try(Task& task) {
   const auto covers = [&](std::string_view key) { return latch.Covers(parts_.hash_of(key)); };
   if (task.resolution.Walk(parts_.chains, heads, covers) == Resolution::Step::kRead) return Step::kRead;
   // First what may fail for want of room: the heads have changed then, and all is read again.
-  for (const Resolution::Hidden& hidden : task.resolution.hidden()) {
+  // The oldest first: a copy makes its original a dead end, also for what is behind that.
+  const auto& all_hidden = task.resolution.hidden();
+  for (auto at = all_hidden.rbegin(); at != all_hidden.rend(); ++at) {
+    const Resolution::Hidden& hidden = *at;
     const bool expired = hidden.expires_at_ms != 0 && hidden.expires_at_ms <= parts_.clock.NowMs();
     if (!hidden.tombstone && !expired && !Reveal(latch, hidden)) return Step::kRoom;
   }
-  for (const Position dead : task.resolution.stray()) parts_.graves.Add(task.hash, dead);
-  for (const Slot& slot : heads) Settle(latch, task.hash, slot, task.resolution.IsNewest(slot.position));
+  for (const Position dead : task.resolution.stray())
+    parts_.graves.Add(parts_.hash_of(task.resolution.KeyOf(dead)), dead);
+  for (const Slot& slot : heads) {
+    const bool newest = task.resolution.IsNewest(slot.position);
+    // Its own hash: the one at hand may be cut off, or of another key.
+    const uint64_t hash = newest ? 0 : parts_.hash_of(task.resolution.KeyOf(slot.position));
+    Settle(latch, hash, slot, newest);
+  }
   return Step::kDone;
 }
 

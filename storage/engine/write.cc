@@ -56,6 +56,7 @@ void Engine::Impl::GoOn(std::unique_ptr<PendingWrite> pending, WriteStep step) {
   const auto try_again = [this](std::unique_ptr<PendingWrite> write, const absl::Status& status) {
     if (!status.ok()) {
       write->done(status);
+      write.reset();  // it may hold a block
       gate_.Leave();
       return;
     }

@@ -271,6 +271,8 @@ absl::StatusOr<uint64_t> BlockLog::TakeNumbers(uint32_t count) {
   next_sequence_ += count;
   if (absl::Status status = PrepareNextBlock(); !status.ok()) return status;
   MutexLock lock(mutex_);
+  // A writer may have filled the open block just now, and gone on in the new one.
+  if (open_->sequence >= first + count) return first;
   if (!SwitchBlock()) return absl::UnavailableError("no block to go on with");
   return first;
 }
@@ -355,11 +357,11 @@ absl::StatusOr<BlockLog::End> BlockLog::Close() {
   const absl::Status closing = absl::UnavailableError("the store is closing");
   if (unserved) unserved->done(closing);
   for (Retiring& request : unretired) request.done(closing);
+  gate_->Close();
   {
     MutexLock lock(mutex_);
     if (!failure_.ok()) return failure_;
   }
-  gate_->Close();
   if (absl::Status status = Commit(); !status.ok()) {
     Fail(status);
     return status;

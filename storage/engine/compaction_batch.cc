@@ -117,7 +117,7 @@ absl::Status CompactionBatch::Judged(Position position, const DecodedRecord& dec
     if (unresolved && !(own && slots.size() == 1 && !ends && keeps_link)) doubtful = hash;
   }
   if (doubtful) return absl::OkStatus();
-  if (own && !ends) return Relocate(position, record, hash);
+  if (own && !ends) return Relocate(position, record, hash, own->unresolved);
   if (absl::Status status = BuryDisplaced(record, hash, doubtful); !status.ok() || doubtful) return status;
   ++work_.records_dropped;
   if (own) Forget(hash, position);
@@ -136,10 +136,10 @@ void CompactionBatch::Forget(uint64_t hash, Position head) {
   }
 }
 
-absl::Status CompactionBatch::Relocate(Position from, Record record, uint64_t hash) {
+absl::Status CompactionBatch::Relocate(Position from, Record record, uint64_t hash, bool unresolved) {
   // Also if the chain has been resolved: the keys of the two records were never compared, and the next start
   // must not believe so.
-  record.unresolved = record.unresolved && StandsAfterwards(record.link());
+  record.unresolved = record.unresolved && unresolved && StandsAfterwards(record.link());
   record.deep = record.deep && record.unresolved;
   if (!record.unresolved) record.behind = 0;
   if (!StandsAfterwards(record.displaced)) record.displaced = std::exchange(record.behind, 0);

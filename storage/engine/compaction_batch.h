@@ -99,7 +99,7 @@ class CompactionBatch {
   absl::Status Judge(Position position, const DecodedRecord& decoded, uint64_t base_version);
   absl::Status Judged(Position position, const DecodedRecord& decoded, std::optional<uint64_t>& doubtful);
   void Forget(uint64_t hash, Position head);
-  absl::Status Relocate(Position from, Record record, uint64_t hash);
+  absl::Status Relocate(Position from, Record record, uint64_t hash, bool unresolved);
   absl::Status BuryDisplaced(const Record& record, uint64_t hash, std::optional<uint64_t>& doubtful);
   absl::StatusOr<uint64_t> HashAt(Position position);
   absl::Status Bury(uint64_t hash, Position dead);

@@ -117,7 +117,15 @@ absl::Status CompactionBatch::Judged(Position position, const DecodedRecord& dec
     if (unresolved && !(own && slots.size() == 1 && !ends && keeps_link)) doubtful = hash;
   }
   if (doubtful) return absl::OkStatus();
-  if (own && !ends) return Relocate(position, record, hash, own->unresolved);
+  if (own && !ends) {
+    if (!record.unresolved || own->unresolved) return Relocate(position, record, hash, own->unresolved);
+    // Its chain is resolved, but the keys were never compared: the copy names nothing.
+    if (absl::Status status = BuryDisplaced(record, hash, doubtful); !status.ok() || doubtful) return status;
+    Record unlinked = record;
+    unlinked.displaced = 0;
+    unlinked.behind = 0;
+    return Relocate(position, unlinked, hash, false);
+  }
   if (absl::Status status = BuryDisplaced(record, hash, doubtful); !status.ok() || doubtful) return status;
   ++work_.records_dropped;
   if (own) Forget(hash, position);

@@ -37,6 +37,7 @@ struct EngineStats {
   uint64_t block_bytes = 0;        // share of memory: resident blocks, and those kept for the next ones
   uint64_t chunk_table_bytes = 0;  // share of memory: where chunks begin in the blocks
   uint64_t compaction_bytes = 0;   // share of memory: what compaction works with
+  uint64_t deep_share_bytes = 0;   // share of memory: filters, indexes and buffers of deep cold
 
   uint64_t blocks = 0;
   uint64_t resident_blocks = 0;
@@ -48,9 +49,19 @@ struct EngineStats {
 
   uint64_t index_slots = 0;
   uint64_t unresolved_slots = 0;
-  // Equal when no slot is unresolved. What has expired counts as live until compaction has reclaimed it.
+  // Equal when no slot is unresolved and no key can be shadowed. What has expired counts as live until
+  // compaction has reclaimed it.
   uint64_t live_keys_min = 0;
   uint64_t live_keys_max = 0;
+
+  // Deep cold: records that have left the log and its index.
+  uint64_t deep_keys = 0;
+  uint64_t deep_bytes = 0;  // of their keys and values
+  uint64_t deep_disk_bytes = 0;
+  uint64_t demoted_records = 0;
+  // So many of deep_keys, at most, have a newer record in the log; what has is found out in the background.
+  uint64_t shadowed_keys_max = 0;
+  absl::Status deep_status;  // OK, or why nothing can move there
 
   // Of records in the log, as they are encoded; estimated where a record that died was not in memory.
   uint64_t record_bytes = 0;
@@ -70,6 +81,7 @@ struct EngineStats {
   uint64_t gets = 0;
   uint64_t hits_memory = 0;
   uint64_t hits_disk = 0;
+  uint64_t hits_deep = 0;
   uint64_t misses = 0;
   uint64_t disk_reads = 0;
   std::string_view disk_reads_by;  // how: "io_uring" or "threads"

@@ -20,12 +20,19 @@ struct Options {
   // A MEMORY write is on the disk at most this long after it was acknowledged, plus the time of one sync.
   std::chrono::milliseconds flush_interval{100};
 
+  // Most bytes that the index of the log's keys may take before the oldest records move to deep cold, where a
+  // key costs less than 2 bytes of memory. 0: as much as the memory limit allows; below
+  // kMinDeepColdMemoryBytes of memory there is no deep cold then, and writes of new keys are refused when the
+  // index is full.
+  uint64_t index_bytes = 0;
+
   // How many bits of a key's hash are used. Fewer than 64 make keys collide, which tests want and nobody
   // else.
   int hash_bits = 64;
 };
 
 inline constexpr uint64_t kMinMemoryBytes = uint64_t{4} << 20;
+inline constexpr uint64_t kMinDeepColdMemoryBytes = uint64_t{128} << 20;
 inline constexpr uint32_t kMinBlockBytes = 64 << 10;
 inline constexpr uint32_t kMaxBlockBytes = 64 << 20;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -127,6 +128,8 @@ class ColdStore::Impl {
   absl::StatusOr<std::vector<std::optional<ColdEntry>>> MultiGet(
       std::span<const std::string_view> keys) const;
   absl::StatusOr<ColdScanPage> Scan(const ColdScanRequest& request) const;
+  void Grow(uint64_t memory_bytes);
+  uint64_t live_keys() const { return header().live_keys; }
   ColdStats Stats() const;
 
  private:
@@ -156,7 +159,7 @@ class ColdStore::Impl {
 
   const std::string directory_;
   const uint64_t store_id_;
-  const uint64_t memory_bytes_;
+  std::atomic<uint64_t> memory_bytes_;
   const std::shared_ptr<RocksFileSystem> files_;
   const std::unique_ptr<rocksdb::Env> env_;
   const std::shared_ptr<cold::Watch> watch_;
@@ -171,9 +174,10 @@ class ColdStore::Impl {
 };
 
 absl::Status ColdStore::Impl::Open() {
-  if (memory_bytes_ < kMinColdMemoryBytes) {
+  const uint64_t memory_bytes = memory_bytes_.load(std::memory_order_relaxed);
+  if (memory_bytes < kMinColdMemoryBytes) {
     return absl::InvalidArgumentError(fmt::format("cold store {}: {} bytes of memory, but it needs {}",
-                                                  directory_, memory_bytes_, kMinColdMemoryBytes));
+                                                  directory_, memory_bytes, kMinColdMemoryBytes));
   }
   rocksdb::DB* db = nullptr;
   const rocksdb::Status status = rocksdb::DB::Open(rocks_.options, directory_, &db);
@@ -438,6 +442,11 @@ uint64_t ColdStore::Impl::Property(const std::string& name) const {
   return value;
 }
 
+void ColdStore::Impl::Grow(uint64_t memory_bytes) {
+  memory_bytes_.store(memory_bytes, std::memory_order_relaxed);
+  rocks_.cache->SetCapacity(memory_bytes - cold::UnchargedBytes(memory_bytes));
+}
+
 ColdStats ColdStore::Impl::Stats() const {
   using Properties = rocksdb::DB::Properties;
   const Header counted = header();
@@ -446,8 +455,8 @@ ColdStats ColdStore::Impl::Stats() const {
   stats.live_bytes = counted.live_bytes;
   // The write-ahead log stays empty.
   stats.disk_bytes = Property(Properties::kTotalSstFilesSize) + Property(Properties::kTotalBlobFileSize);
-  stats.memory_limit = memory_bytes_;
-  stats.memory_bytes = cold::UnchargedBytes(memory_bytes_) + rocks_.cache->GetUsage();
+  stats.memory_limit = memory_bytes_.load(std::memory_order_relaxed);
+  stats.memory_bytes = cold::UnchargedBytes(stats.memory_limit) + rocks_.cache->GetUsage();
   stats.pending_compaction_bytes = Property(Properties::kEstimatePendingCompactionBytes);
   stats.is_stalled = FilesAtLevel0() >= cold::kMostFilesAtLevel0;
   stats.write_status = write_status();
@@ -493,6 +502,10 @@ absl::StatusOr<std::vector<std::optional<ColdEntry>>> ColdStore::MultiGet(
 absl::StatusOr<ColdScanPage> ColdStore::Scan(const ColdScanRequest& request) const {
   return impl_->Scan(request);
 }
+
+void ColdStore::Grow(uint64_t memory_bytes) { impl_->Grow(memory_bytes); }
+
+uint64_t ColdStore::live_keys() const { return impl_->live_keys(); }
 
 ColdStats ColdStore::Stats() const { return impl_->Stats(); }
 

@@ -135,6 +135,11 @@ class ColdStore {
   // Entries behind a key, in order, expired or not. Each page is of one moment.
   absl::StatusOr<ColdScanPage> Scan(const ColdScanRequest& request) const;
 
+  // Gives it more memory, never less than it has.
+  void Grow(uint64_t memory_bytes);
+
+  // As in the statistics, at no cost.
+  uint64_t live_keys() const;
   ColdStats Stats() const;
 
   // Stops compactions and lets go of the files; nothing may be called during or after it but the destructor.

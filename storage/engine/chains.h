@@ -5,6 +5,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/container/inlined_vector.h"
 
+#include "storage/engine/deep_cold.h"
 #include "storage/index/ordered_table.h"
 #include "storage/log/block_log.h"
 
@@ -16,6 +17,8 @@ struct Chains {
   const BlockLog& log;
   // Dead records that a chain may still lead to; recovery has found their graves.
   const absl::flat_hash_set<Position>& buried;
+  // Where the records are that have left the log.
+  const DeepCold& cold;
 };
 
 // Walks chains from the newest record to the oldest over all of them, so that of each key the newest comes

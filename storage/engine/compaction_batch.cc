@@ -23,9 +23,14 @@ uint64_t CompactionBatch::memory_bytes(uint32_t block_bytes) {
   return block_bytes / kMovesShare + 2 * std::min<uint64_t>(kSliceBytes, block_bytes);
 }
 
-CompactionBatch::CompactionBatch(const Parts& parts, std::vector<uint64_t> victims, uint64_t first,
+CompactionBatch::CompactionBatch(const Parts& parts, Aim aim, std::vector<uint64_t> victims, uint64_t first,
                                  uint64_t count)
-    : parts_(parts), victims_(std::move(victims)), next_number_(first), end_number_(first + count) {}
+    : parts_(parts),
+      aim_(aim),
+      victims_(std::move(victims)),
+      next_number_(first),
+      end_number_(first + count),
+      transfer_({.index = parts.index, .log = parts.log, .counts = parts.counts, .cold = parts.cold}) {}
 
 absl::StatusOr<CompactionBatch::Progress> CompactionBatch::Step() {
   doubtful_hashes_.clear();
@@ -55,6 +60,7 @@ absl::StatusOr<CompactionBatch::Progress> CompactionBatch::Step() {
       return Judge(position, decoded, header.base_version);
     };
     if (absl::Status status = VisitRecords(**chunk, chunk_position_, judge); !status.ok()) return status;
+    if (absl::Status status = FlushIfFull(); !status.ok()) return status;
     chunk_position_ += header.bytes;
     scanned += header.bytes;
     work_.bytes_scanned += header.bytes;
@@ -113,10 +119,12 @@ absl::Status CompactionBatch::Judged(Position position, const DecodedRecord& dec
     }
     // A lone head is the newest of its key whatever stands behind it, and keeps its link to that, unless that
     // goes as well.
+    const bool moves = own && slots.size() == 1 && !ends && aim_ == Aim::kCompact;
     const bool keeps_link = parts_.log.Stands(record.link()) == StandsAfterwards(record.link());
-    if (unresolved && !(own && slots.size() == 1 && !ends && keeps_link)) doubtful = hash;
+    if (unresolved && !(moves && keeps_link)) doubtful = hash;
   }
   if (doubtful) return absl::OkStatus();
+  if (own && !ends && aim_ == Aim::kDemote) return Demote(position, record, hash, doubtful);
   if (own && !ends) {
     if (!record.unresolved || own->unresolved) return Relocate(position, record, hash, own->unresolved);
     // Its chain is resolved, but the keys were never compared: the copy names nothing.
@@ -128,8 +136,24 @@ absl::Status CompactionBatch::Judged(Position position, const DecodedRecord& dec
   }
   if (absl::Status status = BuryDisplaced(record, hash, doubtful); !status.ok() || doubtful) return status;
   ++work_.records_dropped;
-  if (own) Forget(hash, position);
+  if (own && own->shadow) {
+    transfer_.Forget(position, record, hash);
+  } else if (own) {
+    Forget(hash, position);
+  }
   return absl::OkStatus();
+}
+
+absl::Status CompactionBatch::Demote(Position from, const Record& record, uint64_t hash,
+                                     std::optional<uint64_t>& doubtful) {
+  if (absl::Status status = BuryDisplaced(record, hash, doubtful); !status.ok() || doubtful) return status;
+  transfer_.Demote(from, record, hash);
+  ++work_.records_demoted;
+  return absl::OkStatus();
+}
+
+absl::Status CompactionBatch::FlushIfFull() {
+  return transfer_.full() ? transfer_.Flush(late_doubts_) : absl::OkStatus();
 }
 
 // Takes the slot of a delete, or of what has expired, out of the index, if it is still there.
@@ -257,9 +281,9 @@ absl::Status CompactionBatch::Install(const Move& move) {
     if (slot.position != move.from) continue;
     if (!latch.Reserve(move.to))
       return absl::ResourceExhaustedError("no memory for the index: raise --memory");
-    const Slot moved = {.position = move.to,
-                        .unresolved = slot.unresolved && (move.linked || slots.size() > 1),
-                        .tombstone = slot.tombstone};
+    Slot moved = slot;
+    moved.position = move.to;
+    moved.unresolved = slot.unresolved && (move.linked || slots.size() > 1);
     latch.Replace(slot.position, moved);
     parts_.counts.Changed(slot, moved);
     parts_.log.MarkDead(move.from, 0);
@@ -281,6 +305,7 @@ void CompactionBatch::GiveUp() {
 
 absl::Status CompactionBatch::Finish() {
   finishing_ = true;
+  if (absl::Status status = transfer_.Flush(late_doubts_); !status.ok()) return status;
   taken_ = parts_.graves.TakeAll();
   for (const GraveList::Grave& grave : taken_) {
     if (grave.dead / parts_.block_bytes >= end_number_) {

@@ -12,8 +12,10 @@
 #include "absl/status/statusor.h"
 
 #include "storage/clock.h"
+#include "storage/engine/deep_cold.h"
 #include "storage/engine/grave_list.h"
 #include "storage/engine/slot_counts.h"
+#include "storage/engine/transfer.h"
 #include "storage/file_system.h"
 #include "storage/index/hash_index.h"
 #include "storage/log/block_log.h"
@@ -23,7 +25,8 @@
 
 namespace thermocline::storage {
 
-// Copies what lives in some blocks of the log, the victims, into new ones, so that the victims can go. Once
+// Copies what lives in some blocks of the log, the victims, into new ones or into the cold store, so that the
+// victims can go. Once
 // it has begun, nothing is appended to the log below the numbers of the new blocks: a copy is therefore
 // older, in the order of the log, than whatever supersedes it meanwhile.
 //
@@ -41,6 +44,7 @@ class CompactionBatch {
     BlockLog& log;
     SlotCounts& counts;
     GraveList& graves;
+    DeepCold& cold;
     std::function<uint64_t(std::string_view)> hash_of;
   };
   // A grave that was written: for a record of block `dead`, into block `holder`.
@@ -51,6 +55,7 @@ class CompactionBatch {
   };
   struct Work {
     uint64_t records_moved = 0;
+    uint64_t records_demoted = 0;
     uint64_t records_dropped = 0;
     uint64_t bytes_written = 0;
     uint64_t bytes_scanned = 0;
@@ -60,8 +65,12 @@ class CompactionBatch {
   // What a batch works with, beside the tables of new blocks, which it takes from the budget itself.
   static uint64_t memory_bytes(uint32_t block_bytes);
 
+  enum class Aim {
+    kCompact,  // what lives goes to new blocks
+    kDemote,   // what lives goes to the cold store, which must have been made
+  };
   // New blocks get the `count` sequence numbers from `first` on; OUT_OF_RANGE if they are too few.
-  CompactionBatch(const Parts& parts, std::vector<uint64_t> victims, uint64_t first, uint64_t count);
+  CompactionBatch(const Parts& parts, Aim aim, std::vector<uint64_t> victims, uint64_t first, uint64_t count);
 
   enum class Progress { kMore, kDoubts, kDone };
   // Does a slice of the work. kDoubts: the chains of doubts() must be resolved before the next call.
@@ -100,6 +109,8 @@ class CompactionBatch {
   absl::Status Judged(Position position, const DecodedRecord& decoded, std::optional<uint64_t>& doubtful);
   void Forget(uint64_t hash, Position head);
   absl::Status Relocate(Position from, Record record, uint64_t hash, bool unresolved);
+  absl::Status Demote(Position from, const Record& record, uint64_t hash, std::optional<uint64_t>& doubtful);
+  absl::Status FlushIfFull();
   absl::Status BuryDisplaced(const Record& record, uint64_t hash, std::optional<uint64_t>& doubtful);
   absl::StatusOr<uint64_t> HashAt(Position position);
   absl::Status Bury(uint64_t hash, Position dead);
@@ -110,6 +121,7 @@ class CompactionBatch {
   bool StandsAfterwards(Position position) const;
 
   const Parts parts_;
+  const Aim aim_;
   const std::vector<uint64_t> victims_;
   uint64_t next_number_;
   const uint64_t end_number_;
@@ -122,6 +134,7 @@ class CompactionBatch {
   std::vector<uint64_t> doubtful_hashes_;
   std::vector<uint64_t> late_doubts_;
 
+  Transfer transfer_;
   std::unique_ptr<RelocatedBlock> output_;
   std::vector<Move> moves_;
   std::vector<GraveList::Grave> taken_;  // that Finish was to write

@@ -32,6 +32,18 @@ constexpr size_t kMaxVictims = 16;
 constexpr size_t kBlocksPerVictim = 40;
 constexpr uint64_t kBlocksOfSurvivors = 4;
 
+// Slots over those that memory allows: from here on records move to the cold store; above the second, writers
+// get no more room than that wins.
+constexpr double kDemoteFrom = 0.9;
+constexpr double kFull = 0.98;
+
+// Records that move to the cold store in one batch, in blocks.
+constexpr uint64_t kDemotedBlocks = 2;
+
+// Expired keys that leave the cold store at a time, and how often it is looked at.
+constexpr size_t kReclaimedKeys = 100'000;
+constexpr int kReclaimPolls = 200;
+
 // Chains resolved per poll when nobody waits for it, and tables of the index looked at for them.
 constexpr int kResolutions = 1024;
 constexpr int kTables = 4096;
@@ -50,7 +62,16 @@ double Merit(const BlockLog::Usage& usage, uint64_t newest) {
 }  // namespace
 
 Compactor::Compactor(const Parts& parts, Roster roster)
-    : parts_(parts), roster_(std::move(roster)), generation_(roster_.generation) {}
+    : parts_(parts),
+      roster_(std::move(roster)),
+      shadows_({.transfer = {.index = parts.batch.index,
+                             .log = parts.batch.log,
+                             .counts = parts.batch.counts,
+                             .cold = parts.batch.cold},
+                .store_id = parts.batch.store_id,
+                .block_bytes = parts.batch.block_bytes,
+                .hash_of = parts.batch.hash_of}),
+      generation_(roster_.generation) {}
 
 void Compactor::NoteGrave(const CompactionBatch::GraveNote& note) {
   grave_bytes_[note.dead][note.holder] += note.bytes;
@@ -117,6 +138,7 @@ void Compactor::PollAgain() {
 void Compactor::Poll() {
   PollAgain();
   if (running_.load(std::memory_order_relaxed)) return;
+  parts_.batch.cold.Grow();
   ResolveSome();
   if (forced_by_.empty()) {
     MutexLock lock(mutex_);
@@ -126,17 +148,66 @@ void Compactor::Poll() {
     forced_below_ = UINT64_MAX;
   }
   if (forced_by_.empty() && std::chrono::steady_clock::now() < not_before_) return;
-  const auto victims = Victims(!forced_by_.empty());
-  if (!victims.empty()) return Begin(victims);
+  auto victims = Victims(!forced_by_.empty());
+  const Aim aim = ChooseAim(!victims.empty());
+  demoted_last_ = aim == Aim::kDemote;
+  if (demoted_last_ && owed_.empty()) victims = Oldest();
+  if (!victims.empty()) {
+    Throttle();
+    return Begin(aim, victims);
+  }
   parts_.batch.log.Throttle(false);
   if (!forced_by_.empty()) ServeForced(absl::OkStatus());
+  Idle();
+}
+
+// Whose turn it is: when space and memory are both short, they take turns.
+Compactor::Aim Compactor::ChooseAim(bool debt) {
+  if (index_fill() < kDemoteFrom || (debt && demoted_last_ && owed_.empty())) return Aim::kCompact;
+  const auto made = parts_.batch.cold.Make();
+  if (made.ok()) return *made ? Aim::kDemote : Aim::kCompact;
+  MutexLock lock(mutex_);
+  status_ = made.status();
+  return Aim::kCompact;
+}
+
+double Compactor::index_fill() const {
+  return static_cast<double>(parts_.batch.counts.slots()) /
+         static_cast<double>(parts_.batch.cold.slots_limit());
+}
+
+// The log is in the order of age: what was written, or relocated, first is what has been left alone longest.
+std::vector<BlockLog::Usage> Compactor::Oldest() const {
+  std::vector<BlockLog::Usage> usage = parts_.batch.log.usage(parts_.batch.clock.NowMs());
+  uint64_t live = 0;
+  size_t count = 0;
+  while (count < std::min(usage.size(), kMaxVictims) && live < kDemotedBlocks * parts_.batch.block_bytes) {
+    live += usage[count++].live_bytes;
+  }
+  usage.resize(count);
+  return usage;
 }
 
 // While a batch is under way.
 void Compactor::Throttle() {
   const BlockLog::Counters log = parts_.batch.log.counters();
   const auto live = static_cast<double>(log.record_bytes - std::min(log.dead_bytes, log.record_bytes));
-  parts_.batch.log.Throttle(static_cast<double>(log.record_bytes) > kLimit * live);
+  const bool debt = static_cast<double>(log.record_bytes) > kLimit * live;
+  parts_.batch.log.Throttle(debt || (demoted_last_ && index_fill() > kFull));
+}
+
+void Compactor::Idle() {
+  ReclaimExpired();
+  // What fails is met again in the next turn, or by a batch, which says so.
+  shadows_.Step().IgnoreError();
+}
+
+void Compactor::ReclaimExpired() {
+  if (!parts_.batch.cold.exists() || --polls_until_reclaim_ > 0) return;
+  const auto reclaimed =
+      parts_.batch.cold.store()->ReclaimExpired(parts_.batch.clock.NowMs(), kReclaimedKeys);
+  // Each time costs some syncs.
+  polls_until_reclaim_ = reclaimed.ok() && !reclaimed->done ? 0 : kReclaimPolls;
 }
 
 std::vector<BlockLog::Usage> Compactor::Victims(bool forced) {
@@ -180,7 +251,7 @@ std::vector<BlockLog::Usage> Compactor::Victims(bool forced) {
   return usage;
 }
 
-void Compactor::Begin(const std::vector<BlockLog::Usage>& victims) {
+void Compactor::Begin(Aim aim, const std::vector<BlockLog::Usage>& victims) {
   running_.store(true, std::memory_order_relaxed);
   uint64_t live = 0;
   std::vector<uint64_t> sequences;
@@ -190,19 +261,21 @@ void Compactor::Begin(const std::vector<BlockLog::Usage>& victims) {
   }
   // Oldest first, so that what was written together stays together.
   std::sort(sequences.begin(), sequences.end());
+  // What moves to the cold store leaves graves at most.
+  if (aim == Aim::kDemote) live = 0;
   const auto count =
       static_cast<uint32_t>(((live + live / 4) / parts_.batch.block_bytes + 2) * numbers_factor_ + 1);
-  parts_.batch.log.SetAside(
-      count, [this, gate = gate_, &background = parts_.background, count,
-              sequences = std::move(sequences)](absl::StatusOr<uint64_t> first) mutable {
-        Post(gate, background,
-             [this, count, first = std::move(first), sequences = std::move(sequences)]() mutable {
-               if (!first.ok()) return End(first.status());
-               end_number_ = *first + count;
-               batch_ = std::make_unique<CompactionBatch>(parts_.batch, std::move(sequences), *first, count);
-               Step();
-             });
-      });
+  parts_.batch.log.SetAside(count, [this, gate = gate_, &background = parts_.background, aim, count,
+                                    sequences =
+                                        std::move(sequences)](absl::StatusOr<uint64_t> first) mutable {
+    Post(gate, background,
+         [this, aim, count, first = std::move(first), sequences = std::move(sequences)]() mutable {
+           if (!first.ok()) return End(first.status());
+           end_number_ = *first + count;
+           batch_ = std::make_unique<CompactionBatch>(parts_.batch, aim, std::move(sequences), *first, count);
+           Step();
+         });
+  });
 }
 
 void Compactor::Step() {
@@ -215,7 +288,8 @@ void Compactor::Step() {
   Throttle();
   // As much as the victims' dead, so far as they were read just now.
   const CompactionBatch::Work& work = batch_->work();
-  const uint64_t dropped = work.records_dropped - before.records_dropped;
+  const uint64_t dropped =
+      work.records_dropped + work.records_demoted - before.records_dropped - before.records_demoted;
   const uint64_t moved = work.records_moved - before.records_moved;
   if (dropped != 0)
     parts_.batch.log.AddCredit((work.bytes_scanned - before.bytes_scanned) * dropped / (dropped + moved));
@@ -307,6 +381,7 @@ void Compactor::Remove() {
   blocks_freed_.fetch_add(batch_->victims().size(), std::memory_order_relaxed);
   bytes_freed_.fetch_add(work.bytes_scanned, std::memory_order_relaxed);
   records_moved_.fetch_add(work.records_moved, std::memory_order_relaxed);
+  records_demoted_.fetch_add(work.records_demoted, std::memory_order_relaxed);
   records_dropped_.fetch_add(work.records_dropped, std::memory_order_relaxed);
   report_.blocks_freed += batch_->victims().size();
   report_.bytes_scanned += work.bytes_scanned;
@@ -345,7 +420,7 @@ void Compactor::End(const absl::Status& status) {
 void Compactor::GiveUpBatch() {
   batch_->GiveUp();
   for (const auto& note : batch_->work().graves) NoteGrave(note);
-  if (batch_->work().records_moved == 0) return;
+  if (batch_->work().records_moved + batch_->work().records_demoted == 0) return;
   for (const uint64_t victim : batch_->victims()) {
     if (std::find(owed_.begin(), owed_.end(), victim) == owed_.end()) owed_.push_back(victim);
   }
@@ -394,6 +469,7 @@ Compactor::Counters Compactor::counters() const {
   return {.blocks_freed = load(blocks_freed_),
           .bytes_freed = load(bytes_freed_),
           .records_moved = load(records_moved_),
+          .records_demoted = load(records_demoted_),
           .records_dropped = load(records_dropped_),
           .graves_written = load(graves_written_),
           .bytes_written = load(bytes_written_),

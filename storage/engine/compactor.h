@@ -15,6 +15,7 @@
 #include "storage/engine/blind_writes.h"
 #include "storage/engine/compaction_batch.h"
 #include "storage/engine/resolver.h"
+#include "storage/engine/shadow_sweep.h"
 #include "storage/engine/store_files.h"
 #include "storage/executor.h"
 #include "storage/gate.h"
@@ -25,8 +26,10 @@ namespace thermocline::storage {
 
 // Gives back the disk space of what was overwritten, deleted or has expired: chooses the blocks that are
 // worth it, several at a time, has their living records copied (CompactionBatch), publishes the new roster of
-// blocks and removes the files of the old ones. And resolves chains when there is nothing else to do. All of
-// it as short tasks on an executor of its own, one at a time.
+// blocks and removes the files of the old ones. When the index has used up its share of memory, the records
+// of the oldest blocks move to the cold store in the same way. And resolves chains, and finds out what is in
+// the cold store for nothing, when there is nothing else to do. All of it as short tasks on an executor of
+// its own, one at a time.
 //
 // When writers make garbage faster than it is collected, they are given room only as fast as space is won.
 //
@@ -41,7 +44,8 @@ class Compactor {
     BlindWrites& blind_writes;
   };
   struct Counters {
-    uint64_t blocks_freed, bytes_freed, records_moved, records_dropped, graves_written, bytes_written;
+    uint64_t blocks_freed, bytes_freed, records_moved, records_demoted, records_dropped, graves_written,
+        bytes_written;
     bool running;
     absl::Status status;  // of the last batch
   };
@@ -65,14 +69,21 @@ class Compactor {
   uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
 
  private:
+  using Aim = CompactionBatch::Aim;
+
   static void Post(const std::shared_ptr<Gate>& gate, Executor& background, absl::AnyInvocable<void()> step,
                    std::chrono::milliseconds delay = {});
   void Schedule(absl::AnyInvocable<void()> step, std::chrono::milliseconds delay = {});
   void Poll();
   void PollAgain();
+  Aim ChooseAim(bool debt);
+  std::vector<BlockLog::Usage> Oldest() const;
   std::vector<BlockLog::Usage> Victims(bool forced);
+  double index_fill() const;
+  void Idle();
+  void ReclaimExpired();
   void Throttle();
-  void Begin(const std::vector<BlockLog::Usage>& victims);
+  void Begin(Aim aim, const std::vector<BlockLog::Usage>& victims);
   void Step();
   void Resolve(std::vector<uint64_t> hashes, void (Compactor::*then)());
   void Commit();
@@ -103,6 +114,9 @@ class Compactor {
   std::chrono::steady_clock::time_point forced_since_;
   uint64_t forced_below_ = 0;  // blocks that are newer than the demand do not count, or it might never end
   bool poll_scheduled_ = false;
+  bool demoted_last_ = false;
+  int polls_until_reclaim_ = 0;
+  ShadowSweep shadows_;
   uint64_t numbers_factor_ = 1;  // doubled when the numbers were too few
   std::vector<uint64_t> owed_;   // victims of batches that failed: the next one takes them all
   int failures_ = 0;             // in a row
@@ -112,7 +126,8 @@ class Compactor {
   // Bytes of graves by the block of the dead record and the block that holds the grave.
   absl::flat_hash_map<uint64_t, absl::flat_hash_map<uint64_t, uint64_t>> grave_bytes_;
 
-  std::atomic<uint64_t> blocks_freed_{0}, bytes_freed_{0}, records_moved_{0}, records_dropped_{0};
+  std::atomic<uint64_t> blocks_freed_{0}, bytes_freed_{0}, records_moved_{0}, records_demoted_{0},
+      records_dropped_{0};
   std::atomic<uint64_t> graves_written_{0}, bytes_written_{0};
   std::atomic<bool> running_{false};
   std::atomic<uint64_t> generation_;  // release when a roster is published, acquire by scans

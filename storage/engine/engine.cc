@@ -78,6 +78,13 @@ absl::Status Engine::Impl::Open() {
   auto roster = ReadRoster(directory, identity_.store_id, world_.files);
   if (!roster.ok()) return roster.status();
 
+  cold_ = std::make_unique<DeepCold>(DeepCold::Parts{.directory = directory + "/" + kColdDirectory,
+                                                     .store_id = identity_.store_id,
+                                                     .block_bytes = identity_.block_bytes,
+                                                     .index_bytes = options_.index_bytes,
+                                                     .files = world_.files,
+                                                     .budget = budget_});
+  if (absl::Status status = cold_->OpenIfPresent(); !status.ok()) return status;
   index_ = std::make_unique<HashIndex>(budget_, PartitionBits(options_.memory_bytes));
   const std::string log_directory = directory + "/" + kLogDirectory;
   Replayed replayed;
@@ -104,6 +111,7 @@ absl::Status Engine::Impl::Open() {
                             *std::move(recovered));
   if (!log.ok()) return log.status();
   log_ = *std::move(log);
+  cold_->NoteDemoted(log_->Freeze());
   if (absl::Status status = OpenCompactor(replayed, *std::move(roster)); !status.ok()) return status;
   recovery_time_ = std::chrono::steady_clock::now() - start;
   open_ = true;
@@ -127,7 +135,10 @@ absl::Status Engine::Impl::Replay(Position position, const DecodedRecord& decode
   for (const Slot& slot : latch.Find()) {
     if (record.displaced != 0 && slot.position == record.displaced) displaced = slot;
   }
-  const Slot slot = {.position = position, .unresolved = record.unresolved, .tombstone = record.tombstone};
+  const Slot slot = {.position = position,
+                     .unresolved = record.unresolved,
+                     .tombstone = record.tombstone,
+                     .shadow = cold_->exists()};
   if (displaced) {
     latch.Replace(displaced->position, slot);
     if (!displaced->tombstone) ++replayed.dead_records[displaced->position / identity_.block_bytes];
@@ -172,6 +183,7 @@ absl::Status Engine::Impl::OpenCompactor(const Replayed& replayed, Roster roster
                                                          .chains = chains(),
                                                          .counts = counts_,
                                                          .graves = graves_,
+                                                         .cold = *cold_,
                                                          .reads = world_.reads,
                                                          .disk = world_.disk,
                                                          .clock = world_.clock,
@@ -187,6 +199,7 @@ absl::Status Engine::Impl::OpenCompactor(const Replayed& replayed, Roster roster
                                         .log = *log_,
                                         .counts = counts_,
                                         .graves = graves_,
+                                        .cold = *cold_,
                                         .hash_of = hash_of};
   compactor_ = std::make_unique<Compactor>(Compactor::Parts{.batch = batch,
                                                             .directory = options_.directory,
@@ -210,13 +223,14 @@ absl::Status Engine::Impl::Close() {
   gate_.Close();
   compactor_->Stop();
   auto end = log_->Close();
+  const absl::Status cold = cold_->Close();
   if (end.ok()) {
     // Everything is on the disk. Without the marker, on a full disk say, the next Open only takes more care.
     WriteCleanEnd(options_.directory, identity_.store_id, {end->position, end->next_version}, world_.files)
         .IgnoreError();
   }
   lock_.reset();
-  return end.status();
+  return end.ok() ? cold : end.status();
 }
 
 bool Engine::Impl::Enter(absl::Status& refusal) {
@@ -247,6 +261,22 @@ uint64_t Engine::Impl::max_value_bytes(size_t key_bytes) const {
   return std::min<uint64_t>(kMaxValueBytes, record > around ? record - around : 0);
 }
 
+void Engine::Impl::FillCold(EngineStats& stats) const {
+  stats.deep_share_bytes = budget_.used(MemoryBudget::Share::kCold);
+  stats.live_keys_min = counts_.live_min();
+  stats.live_keys_max = counts_.live_max();
+  const ColdStore* const store = cold_->store();
+  if (store == nullptr) return;
+  const ColdStats cold = store->Stats();
+  stats.deep_keys = cold.live_keys;
+  stats.deep_bytes = cold.live_bytes;
+  stats.deep_disk_bytes = cold.disk_bytes;
+  stats.deep_status = cold.write_status;
+  stats.shadowed_keys_max = counts_.shadowed_max();
+  stats.live_keys_max += cold.live_keys;
+  stats.live_keys_min += cold.live_keys - std::min(cold.live_keys, stats.shadowed_keys_max);
+}
+
 EngineStats Engine::Impl::Stats() const {
   using Share = MemoryBudget::Share;
   const BlockLog::Counters log = log_->counters();
@@ -267,14 +297,14 @@ EngineStats Engine::Impl::Stats() const {
   stats.write_status = log_->write_status();
   stats.index_slots = counts_.slots();
   stats.unresolved_slots = counts_.unresolved();
-  stats.live_keys_min = counts_.live_min();
-  stats.live_keys_max = counts_.live_max();
+  FillCold(stats);
   stats.record_bytes = log.record_bytes;
   stats.dead_bytes = log.dead_bytes;
   stats.compacted_blocks = compaction.blocks_freed;
   stats.compacted_bytes = compaction.bytes_freed;
   stats.compaction_written_bytes = compaction.bytes_written;
   stats.compaction_moved_records = compaction.records_moved;
+  stats.demoted_records = compaction.records_demoted;
   stats.compaction_dropped_records = compaction.records_dropped;
   stats.compaction_graves = compaction.graves_written;
   stats.compacting = compaction.running;
@@ -284,6 +314,7 @@ EngineStats Engine::Impl::Stats() const {
   stats.gets = load(count_.gets);
   stats.hits_memory = load(count_.hits_memory);
   stats.hits_disk = load(count_.hits_disk);
+  stats.hits_deep = load(count_.hits_deep);
   stats.misses = load(count_.misses);
   stats.disk_reads = load(count_.disk_reads);
   stats.disk_reads_by = world_.disk.name();

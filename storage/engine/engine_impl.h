@@ -13,6 +13,7 @@
 #include "storage/engine.h"
 #include "storage/engine/blind_writes.h"
 #include "storage/engine/compactor.h"
+#include "storage/engine/deep_cold.h"
 #include "storage/engine/grave_list.h"
 #include "storage/engine/lookup.h"
 #include "storage/engine/resolver.h"
@@ -60,13 +61,14 @@ class Engine::Impl {
     Lookup lookup;
     WriteDone done;
   };
-  enum class WriteStep { kDone, kRead, kRoom };
+  enum class WriteStep { kDone, kRead, kDeep, kRoom };
   // Which slot a write takes, and what is known of what it points to.
   struct Target {
     std::optional<Slot> slot;             // absent: a new one
     std::optional<DecodedRecord> record;  // of slot, if it is of the same key and in memory
     bool same_key = false;                // slot's record is of the same key
     bool hidden = false;                  // a newer record of the key may be where nobody has looked
+    bool deep = false;                    // deep cold may have an older one
     uint32_t bytes = 0;                   // of slot's record; 0: unknown
   };
 
@@ -89,10 +91,12 @@ class Engine::Impl {
   absl::Status ReplayGrave(Position position, const DecodedRecord& decoded, Replayed& replayed);
   void Inter(Position dead, const Replayed& replayed);
   absl::Status OpenCompactor(const Replayed& replayed, Roster roster);
-  Chains chains() const { return {*log_, buried_}; }
+  void FillCold(EngineStats& stats) const;
+  Chains chains() const { return {*log_, buried_, *cold_}; }
 
   // read.cc
-  void ReadOn(std::unique_ptr<ColdGet> get);
+  void ReadOn(std::unique_ptr<ColdGet> get, Lookup::Step step);
+  void GoOn(std::unique_ptr<ColdGet> get, const absl::Status& status);
   std::optional<Entry> EntryOf(Lookup& lookup) const;
   absl::Status ReadForLookup(Lookup& lookup);
 
@@ -116,6 +120,9 @@ class Engine::Impl {
   void ChooseEnd(Cursor& cursor);
   ScanBlock BlockAt(Cursor& cursor);
   absl::StatusOr<ScanPage> ScanFrom(const ScanRequest& request);
+  absl::Status ScanLog(const ScanRequest& request, Cursor& cursor, ScanPage& page);
+  absl::Status ScanDeep(const ScanRequest& request, Cursor& cursor, ScanPage& page);
+  absl::Status IsInLog(std::string_view key, bool& in_log);
   absl::StatusOr<Cursor> DecodeCursor(const std::string& cursor) const;
   std::string EncodeCursor(const Cursor& cursor) const;
   absl::Status ScanChunk(const ScanRequest& request, std::string_view chunk, Cursor& cursor, ScanPage& page,
@@ -128,6 +135,7 @@ class Engine::Impl {
   std::unique_ptr<FileLock> lock_;
   StoreIdentity identity_;
   std::unique_ptr<HashIndex> index_;
+  std::unique_ptr<DeepCold> cold_;
   std::unique_ptr<BlockLog> log_;
   absl::flat_hash_set<Position> buried_;  // see Chains; constant when the store is open
   SlotCounts counts_;
@@ -143,7 +151,7 @@ class Engine::Impl {
   uint64_t truncated_bytes_ = 0;
 
   struct Counters {
-    std::atomic<uint64_t> gets{0}, hits_memory{0}, hits_disk{0}, misses{0}, disk_reads{0};
+    std::atomic<uint64_t> gets{0}, hits_memory{0}, hits_disk{0}, hits_deep{0}, misses{0}, disk_reads{0};
     std::atomic<uint64_t> sets{0}, deletes{0}, updates_in_place{0}, conditions_failed{0};
   };
   mutable Counters count_;

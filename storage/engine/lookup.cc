@@ -10,7 +10,10 @@ bool Lookup::Matches(std::string_view key, const DecodedRecord& decoded) {
   return false;
 }
 
-Lookup::Step Lookup::Walk(const Chains& chains, std::string_view key, const Slots& heads) {
+Lookup::Step Lookup::Walk(const Chains& chains, std::string_view key, const Slots& heads, uint64_t erasures) {
+  from_deep_ = false;
+  if (heads != heads_) ended_ = false;
+  if (ended_) return Deep(chains, key, erasures);
   if (!cold() || heads != heads_) {
     heads_ = heads;
     walk_ = ChainWalk(heads);
@@ -29,7 +32,32 @@ Lookup::Step Lookup::Walk(const Chains& chains, std::string_view key, const Slot
     }
     if (Matches(key, *resident)) return Step::kFound;
   }
-  return Step::kAbsent;
+  ended_ = true;
+  return Deep(chains, key, erasures);
+}
+
+// The log has no record of the key. What deep cold said still holds if none has moved there since.
+Lookup::Step Lookup::Deep(const Chains& chains, std::string_view key, uint64_t erasures) {
+  if (!chains.cold.exists()) return Step::kAbsent;
+  if (!deep_known_ || erasures != erasures_) {
+    deep_known_ = false;
+    erasures_ = erasures;
+    return Step::kDeep;
+  }
+  if (!deep_) return Step::kAbsent;
+  record_ = {
+      .key = key, .value = deep_->value, .version = deep_->version, .expires_at_ms = deep_->expires_at_ms};
+  record_bytes_ = 0;
+  from_deep_ = true;
+  return Step::kFound;
+}
+
+absl::Status Lookup::ReadDeep(const DeepCold& cold, std::string_view key) {
+  auto entry = cold.store()->Get(key);
+  if (!entry.ok()) return entry.status();
+  deep_ = *std::move(entry);
+  deep_known_ = true;
+  return absl::OkStatus();
 }
 
 }  // namespace thermocline::storage

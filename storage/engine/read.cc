@@ -36,6 +36,10 @@ std::optional<Entry> Engine::Impl::EntryOf(Lookup& lookup) const {
   const Record& record = lookup.record();
   if (!IsLive(record)) return std::nullopt;
   Entry entry = {.value = {}, .version = record.version, .expires_at_ms = record.expires_at_ms};
+  if (lookup.deep()) {
+    entry.value = Value(lookup.TakeDeep());
+    return entry;
+  }
   if (record.value.size() >= kPinBytes) {
     if (lookup.cold()) {
       const std::string_view value = record.value;
@@ -67,11 +71,12 @@ void Engine::Impl::Get(std::string_view key, GetDone done) {
   Lookup::Step step;
   {
     HashIndex::Latch latch(*index_, hash);
-    step = lookup.Walk(chains(), key, latch.Find());
+    step = lookup.Walk(chains(), key, latch.Find(), latch.erasures());
     if (step == Lookup::Step::kFound) entry = EntryOf(lookup);
   }
-  if (step == Lookup::Step::kRead) {
-    ReadOn(std::unique_ptr<ColdGet>(new ColdGet{std::string(key), hash, std::move(lookup), std::move(done)}));
+  if (step == Lookup::Step::kRead || step == Lookup::Step::kDeep) {
+    ReadOn(std::unique_ptr<ColdGet>(new ColdGet{std::string(key), hash, std::move(lookup), std::move(done)}),
+           step);
     return;
   }
   Count(entry ? count_.hits_memory : count_.misses);
@@ -79,27 +84,38 @@ void Engine::Impl::Get(std::string_view key, GetDone done) {
   gate_.Leave();
 }
 
-void Engine::Impl::ReadOn(std::unique_ptr<ColdGet> get) {
-  Count(count_.disk_reads);
+void Engine::Impl::ReadOn(std::unique_ptr<ColdGet> get, Lookup::Step step) {
   ColdGet* const at = get.get();
+  if (step == Lookup::Step::kDeep) {
+    world_.reads.Run([this, get = std::move(get)]() mutable {
+      const absl::Status status = get->lookup.ReadDeep(*cold_, get->key);
+      GoOn(std::move(get), status);
+    });
+    return;
+  }
+  Count(count_.disk_reads);
   at->lookup.ReadLater(*log_, world_.disk, [this, get = std::move(get)](const absl::Status& status) mutable {
-    if (!status.ok()) {
-      get->done(status);
-      get.reset();  // it may hold a block
-      return gate_.Leave();
-    }
-    std::optional<Entry> entry;
-    Lookup::Step step;
-    {
-      HashIndex::Latch latch(*index_, get->hash);
-      step = get->lookup.Walk(chains(), get->key, latch.Find());
-      if (step == Lookup::Step::kFound) entry = EntryOf(get->lookup);
-    }
-    if (step == Lookup::Step::kRead) return ReadOn(std::move(get));
-    Count(entry ? count_.hits_disk : count_.misses);
-    get->done(std::move(entry));
-    gate_.Leave();
+    GoOn(std::move(get), status);
   });
+}
+
+void Engine::Impl::GoOn(std::unique_ptr<ColdGet> get, const absl::Status& status) {
+  if (!status.ok()) {
+    get->done(status);
+    get.reset();  // it may hold a block
+    return gate_.Leave();
+  }
+  std::optional<Entry> entry;
+  Lookup::Step step;
+  {
+    HashIndex::Latch latch(*index_, get->hash);
+    step = get->lookup.Walk(chains(), get->key, latch.Find(), latch.erasures());
+    if (step == Lookup::Step::kFound) entry = EntryOf(get->lookup);
+  }
+  if (step == Lookup::Step::kRead || step == Lookup::Step::kDeep) return ReadOn(std::move(get), step);
+  Count(!entry ? count_.misses : get->lookup.deep() ? count_.hits_deep : count_.hits_disk);
+  get->done(std::move(entry));
+  gate_.Leave();
 }
 
 }  // namespace thermocline::storage

@@ -11,6 +11,7 @@
 
 #include "storage/clock.h"
 #include "storage/engine/chains.h"
+#include "storage/engine/deep_cold.h"
 #include "storage/engine/grave_list.h"
 #include "storage/engine/resolution.h"
 #include "storage/engine/slot_counts.h"
@@ -30,6 +31,7 @@ class Resolver {
     Chains chains;
     SlotCounts& counts;
     GraveList& graves;
+    const DeepCold& cold;
     Executor& reads;
     DiskReads& disk;
     Clock& clock;
@@ -58,8 +60,8 @@ class Resolver {
   void GoOn(std::unique_ptr<Task> task);
   void End(std::unique_ptr<Task> task, const absl::Status& status);
   Step Try(Task& task);
-  bool Reveal(HashIndex::Latch& latch, const Resolution::Hidden& hidden);
-  void Settle(HashIndex::Latch& latch, uint64_t hash, const Slot& slot, bool newest);
+  bool Reveal(HashIndex::Latch& latch, const Resolution::Hidden& hidden, bool shadow);
+  void Settle(HashIndex::Latch& latch, uint64_t hash, const Slot& slot, bool newest, bool shadow);
 
   const Parts parts_;
   std::atomic<uint64_t> resolved_{0};

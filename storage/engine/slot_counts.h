@@ -15,6 +15,7 @@ class SlotCounts {
   void Changed(const std::optional<Slot>& from, const std::optional<Slot>& to) {
     Add(slots_, to.has_value() - from.has_value());
     Add(unresolved_, (to && to->unresolved) - (from && from->unresolved));
+    Add(shadows_, (to && to->shadow) - (from && from->shadow));
     Add(live_heads_, (to && !to->tombstone) - (from && !from->tombstone));
   }
   // A record has displaced one that nobody compared, or such a chain has been resolved.
@@ -25,9 +26,16 @@ class SlotCounts {
     Add(hidden_, static_cast<int64_t>(slots));
   }
 
+  // So many records are about to be in the cold store as well as in the index, or are not any more.
+  void Moving(int64_t records) { Add(moving_, records); }
+
   uint64_t slots() const { return Load(slots_); }
   uint64_t unresolved() const { return Load(unresolved_); }
-  // An unresolved slot may be a second one of its key.
+  uint64_t shadows() const { return Load(shadows_); }
+  // At most so many keys have an entry in the cold store that counts for nothing: the index has a newer
+  // record.
+  uint64_t shadowed_max() const { return Load(shadows_) + Load(moving_); }
+  // Of the index alone. An unresolved slot may be a second one of its key.
   uint64_t live_min() const { return Load(live_heads_) - std::min(Load(live_heads_), unresolved()); }
   // Behind each record that was displaced blindly there may be another key; without unresolved slots nothing
   // is behind anything.
@@ -43,6 +51,8 @@ class SlotCounts {
 
   std::atomic<int64_t> slots_{0};
   std::atomic<int64_t> unresolved_{0};
+  std::atomic<int64_t> shadows_{0};
+  std::atomic<int64_t> moving_{0};
   std::atomic<int64_t> live_heads_{0};  // slots whose newest record is not a tombstone
   std::atomic<int64_t> hidden_{0};
 };

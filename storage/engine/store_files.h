@@ -27,11 +27,13 @@ struct StoreIdentity {
 //   CLEAN   where the log ended; exists only between an orderly Close and the next Open
 //   BLOCKS  the roster: which blocks are left, as of the last compaction
 //   log/    the block files
+//   cold/   deep cold, a RocksDB; exists once something was moved there
 inline constexpr char kLockFile[] = "LOCK";
 inline constexpr char kStoreFile[] = "STORE";
 inline constexpr char kCleanFile[] = "CLEAN";
 inline constexpr char kRosterFile[] = "BLOCKS";
 inline constexpr char kLogDirectory[] = "log";
+inline constexpr char kColdDirectory[] = "cold";
 
 // Reads the identity, or makes a new one in a directory that has no log yet. Creates the directories.
 absl::StatusOr<StoreIdentity> OpenIdentity(const std::string& directory, uint32_t block_bytes,

@@ -69,6 +69,11 @@ void Engine::Impl::GoOn(std::unique_ptr<PendingWrite> pending, WriteStep step) {
     log_->WhenRoom([try_again, pending = std::move(pending)](const absl::Status& status) mutable {
       try_again(std::move(pending), status);
     });
+  } else if (step == WriteStep::kDeep) {
+    world_.reads.Run([this, try_again, pending = std::move(pending)]() mutable {
+      const absl::Status status = pending->lookup.ReadDeep(*cold_, pending->key);
+      try_again(std::move(pending), status);
+    });
   } else {
     Count(count_.disk_reads);
     PendingWrite* const at = pending.get();
@@ -103,15 +108,17 @@ Engine::Impl::WriteStep Engine::Impl::TryWrite(uint64_t hash, const Write& write
   const bool conditional = write.condition.kind != Condition::Kind::kNone;
   std::optional<Position> known;
   if (conditional) {
-    const Lookup::Step step = lookup.Walk(chains(), write.key, slots);
+    const Lookup::Step step = lookup.Walk(chains(), write.key, slots, latch.erasures());
     if (step == Lookup::Step::kRead) return WriteStep::kRead;
+    if (step == Lookup::Step::kDeep) return WriteStep::kDeep;
     if (!Holds(write.condition, step, lookup, result)) {
       Count(count_.conditions_failed);
       return WriteStep::kDone;
     }
-    known = step == Lookup::Step::kFound ? lookup.position() : 0;
+    known = step == Lookup::Step::kFound && !lookup.deep() ? lookup.position() : 0;
   }
   Target target = Choose(write.key, slots, known);
+  target.deep = known == 0 ? lookup.deep() : cold_->exists();
   if (target.same_key && target.bytes == 0 && known) target.bytes = lookup.record_bytes();
   return Put(latch, hash, write, target, result);
 }
@@ -178,7 +185,8 @@ Engine::Impl::WriteStep Engine::Impl::Put(HashIndex::Latch& latch, uint64_t hash
     record.behind = displaced.unresolved ? displaced.link() : 0;
   }
   // Nothing to delete.
-  const bool absent = !target.hidden && (!target.slot || (target.same_key && target.slot->tombstone));
+  const bool none = target.slot ? target.same_key && target.slot->tombstone : !target.deep;
+  const bool absent = !target.hidden && none;
   if (record.tombstone && absent) {
     const auto version = log_->NextVersion();
     if (!version) return WriteStep::kRoom;
@@ -203,7 +211,8 @@ Engine::Impl::WriteStep Engine::Impl::Put(HashIndex::Latch& latch, uint64_t hash
   if (!appended) return WriteStep::kRoom;
   const Slot slot = {.position = appended->position,
                      .unresolved = target.slot && (!target.same_key || target.slot->unresolved),
-                     .tombstone = record.tombstone};
+                     .tombstone = record.tombstone,
+                     .shadow = target.same_key ? target.slot->shadow : target.deep};
   if (target.slot) {
     latch.Replace(target.slot->position, slot);
     // A delete was counted as dead from the beginning.

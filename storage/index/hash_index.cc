@@ -71,6 +71,7 @@ class HashIndex::Partition {
 
   Mutex latch;
   uint64_t slots = 0;
+  uint64_t erasures = 0;
 
  private:
   size_t EntryOf(uint64_t hash) const { return depth_ == 0 ? 0 : (hash << prefix_bits_) >> (64 - depth_); }
@@ -205,6 +206,9 @@ void HashIndex::Latch::Replace(uint64_t position, const Slot& slot) {
 void HashIndex::Latch::Erase(uint64_t position) {
   if (!partition_.TableOf(hash_).Erase(hash_, position)) std::abort();
   --partition_.slots;
+  ++partition_.erasures;
 }
+
+uint64_t HashIndex::Latch::erasures() const { return partition_.erasures; }
 
 }  // namespace thermocline::storage

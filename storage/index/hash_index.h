@@ -53,6 +53,9 @@ class HashIndex {
     void Replace(uint64_t position, const Slot& slot);
     // Removes the slot that has `position`, which must exist.
     void Erase(uint64_t position);
+    // How many slots have been erased under this latch so far: if it is the same twice, no key that had no
+    // slot has come, been moved to deep cold, and so left again in between.
+    uint64_t erasures() const;
 
    private:
     const uint64_t hash_;

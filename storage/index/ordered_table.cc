@@ -35,12 +35,13 @@ uint32_t OrderedTable::HomeOf(uint64_t tag) const {
 Slot OrderedTable::Decode(uint64_t word) const {
   return {.position = PositionOf(word),
           .unresolved = (word & kUnresolved) != 0,
-          .tombstone = (word & kTombstone) != 0};
+          .tombstone = (word & kTombstone) != 0,
+          .shadow = (word & kShadow) != 0};
 }
 
 uint64_t OrderedTable::Encode(uint64_t tag, const Slot& slot) const {
-  return (slot.unresolved ? kUnresolved : 0) | (slot.tombstone ? kTombstone : 0) | (tag >> kFlagBits) |
-         slot.position;
+  return (slot.shadow ? kShadow : 0) | (slot.unresolved ? kUnresolved : 0) |
+         (slot.tombstone ? kTombstone : 0) | (tag >> kFlagBits) | slot.position;
 }
 
 Slots OrderedTable::Find(uint64_t hash) const {

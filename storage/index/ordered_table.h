@@ -15,6 +15,7 @@ struct Slot {
   uint64_t position = 0;    // of the newest record, never 0; below 2^kMaxPositionBits
   bool unresolved = false;  // the record displaced one that nobody compared: its chain may hold other keys
   bool tombstone = false;   // the record is a delete
+  bool shadow = false;      // deep cold may hold an older record of the key
 
   static constexpr int kMaxPositionBits = 53;
   bool operator==(const Slot&) const = default;
@@ -29,7 +30,7 @@ using Slots = absl::InlinedVector<Slot, 4>;
 //
 //    63       62         61       60 ........ A  A-1 ........ 0
 //   +--------+----------+--------+--------------+--------------+
-//   |reserved|unresolved|tombst. | tag          | position     |     0: an empty slot
+//   | shadow |unresolved|tombst. | tag          | position     |     0: an empty slot
 //   +--------+----------+--------+--------------+--------------+
 //
 // The tag is the hash without its first prefix_bits, which led to this table. A, the width of the position,
@@ -80,6 +81,7 @@ class OrderedTable {
 
  private:
   static constexpr int kFlagBits = 3;
+  static constexpr uint64_t kShadow = uint64_t{1} << 63;
   static constexpr uint64_t kUnresolved = uint64_t{1} << 62;
   static constexpr uint64_t kTombstone = uint64_t{1} << 61;
 

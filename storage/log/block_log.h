@@ -105,6 +105,11 @@ class BlockLog {
   // latch.
   void MarkDead(Position position, uint32_t bytes);
 
+  // Everything before it is on the disk.
+  Position horizon() const {
+    MutexLock lock(mutex_);
+    return horizon_;
+  }
   // Closes the open chunk: everything before the returned position will never change.
   Position Freeze();
   // The next records will stand below it, for a while at least: half as far again as the log has come.

@@ -36,6 +36,10 @@ class CrashRun {
 
   static storage::Options OptionsFor(uint64_t seed) {
     storage::Options options = SimulatedStore::SmallOptions();
+    if (seed % 32 == 1 || seed % 32 == 8) {
+      options = SimulatedStore::DeepColdOptions();
+      options.index_bytes = 128;  // a dozen keys
+    }
     if (seed % 4 == 0) options.hash_bits = 4;
     return options;
   }

@@ -20,9 +20,13 @@ struct Known {
   uint64_t expires_at_ms = 0;
 };
 
+// Every third seed with an index for half the keys, so that the others are in deep cold.
+bool HasDeepCold(uint64_t seed) { return seed % 3 == 0; }
+
 // Every other seed with so few bits of the hash that keys collide all the time.
 storage::Options OptionsFor(uint64_t seed) {
-  storage::Options options = SimulatedStore::SmallOptions();
+  storage::Options options =
+      HasDeepCold(seed) ? SimulatedStore::DeepColdOptions() : SimulatedStore::SmallOptions();
   if (seed % 2 == 0) options.hash_bits = 6;
   return options;
 }
@@ -120,7 +124,7 @@ class ModelTest : public ::testing::TestWithParam<uint64_t> {
 
   // When there is nothing left to do in the background.
   void CheckExactCounts() {
-    while (store.engine->Stats().unresolved_slots != 0) {
+    while (store.engine->Stats().unresolved_slots != 0 || store.engine->Stats().shadowed_keys_max != 0) {
       store.Advance(std::chrono::milliseconds(100));
       store.RunUntilIdle();
     }
@@ -140,6 +144,8 @@ class ModelTest : public ::testing::TestWithParam<uint64_t> {
   SimulatedStore store;
   std::map<std::string, Known> model;
   uint64_t compacted = 0;
+  uint64_t demoted = 0;
+  uint64_t deep_hits = 0;
   uint64_t last_version = 0;
 };
 
@@ -158,10 +164,12 @@ TEST_P(ModelTest, BehavesLikeAMap) {
     }
     CheckAll();
     compacted += store.engine->Stats().compacted_blocks;
+    demoted += store.engine->Stats().demoted_records;
+    deep_hits += store.engine->Stats().hits_deep;
     if (round % 3 == 1) {
       ASSERT_EQ(store.Close(), absl::OkStatus());
       // Other sizes keep other blocks in memory, so other slots can be compared.
-      store.options.memory_bytes = uint64_t{4 + 12 * Below(2)} << 20;
+      store.options.memory_bytes = OptionsFor(GetParam()).memory_bytes + (uint64_t{12 * Below(2)} << 20);
       ASSERT_EQ(store.Open(), absl::OkStatus());
       CheckAll();
     }
@@ -173,6 +181,8 @@ TEST_P(ModelTest, BehavesLikeAMap) {
     }
   }
   EXPECT_GT(compacted, 0u);
+  EXPECT_EQ(demoted > 0, HasDeepCold(GetParam()));
+  EXPECT_EQ(deep_hits > 0, HasDeepCold(GetParam()));
   ASSERT_TRUE(store.Compact().ok());
   CheckAll();
   CheckExactCounts();

@@ -33,6 +33,11 @@ class SimulatedStore {
     return {.directory = "data", .memory_bytes = 4 << 20, .block_bytes = 64 << 10};
   }
 
+  // An index so small that all but two hundred keys have to go to deep cold.
+  static storage::Options DeepColdOptions() {
+    return {.directory = "data", .memory_bytes = 40 << 20, .block_bytes = 64 << 10, .index_bytes = 2 << 10};
+  }
+
   absl::Status Open() {
     auto opened = storage::Engine::Open(options, world_);
     if (!opened.ok()) return opened.status();

@@ -83,6 +83,19 @@ ServerStats::Operations ToOperations(const v1::Operations& wire) {
       .deletes = wire.deletes(),
       .updates_in_place = wire.updates_in_place(),
       .conditions_failed = wire.conditions_failed(),
+      .hits_deep_cold = wire.hits_deep_cold(),
+      .disk_reads_by = wire.disk_reads_by(),
+  };
+}
+
+ServerStats::DeepCold ToDeepCold(const v1::DeepCold& wire) {
+  return {
+      .keys = wire.keys(),
+      .bytes = wire.bytes(),
+      .disk_bytes = wire.disk_bytes(),
+      .shadowed_keys_max = wire.shadowed_keys_max(),
+      .records_demoted = wire.records_demoted(),
+      .failure = wire.failure(),
   };
 }
 
@@ -171,6 +184,7 @@ ServerStats ToStats(const v1::StatsResponse& response) {
       .index = ToIndex(response.index()),
       .operations = ToOperations(response.operations()),
       .compaction = ToCompaction(response.compaction()),
+      .deep_cold = ToDeepCold(response.deep_cold()),
   };
 }
 

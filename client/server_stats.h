@@ -58,6 +58,8 @@ struct ServerStats {
     uint64_t deletes = 0;
     uint64_t updates_in_place = 0;
     uint64_t conditions_failed = 0;
+    uint64_t hits_deep_cold = 0;
+    std::string disk_reads_by;
   } operations;
 
   struct Compaction {
@@ -70,6 +72,15 @@ struct ServerStats {
     uint64_t graves_written = 0;
     std::string failure;
   } compaction;
+
+  struct DeepCold {
+    uint64_t keys = 0;
+    uint64_t bytes = 0;
+    uint64_t disk_bytes = 0;
+    uint64_t shadowed_keys_max = 0;
+    uint64_t records_demoted = 0;
+    std::string failure;
+  } deep_cold;
 };
 
 // What compaction that was asked for has done, as Admin.Compact tells. All zero: there was nothing to gain.

@@ -14,7 +14,7 @@ struct Options {
   uint64_t memory_bytes = uint64_t{1} << 30;
 
   // Bytes of a block of the log: a power of two, 64 KiB .. 64 MiB; 0 chooses the largest that lets at least
-  // 16 blocks fit into memory_bytes. Decided when the store is created; a store that exists keeps its own.
+  // 32 blocks fit into memory_bytes. Decided when the store is created; a store that exists keeps its own.
   uint32_t block_bytes = 0;
 
   // A MEMORY write is on the disk at most this long after it was acknowledged, plus the time of one sync.

@@ -22,9 +22,11 @@ ordered_json ToJson(const ServerStats& stats) {
   const auto& [slots, unresolved_slots, index_bytes, live_keys_min, live_keys_max, resolved_chains,
                resolution_reads] = stats.index;
   const auto& [gets, hits_memory, hits_disk, misses, disk_reads, sets, deletes, updates_in_place,
-               conditions_failed] = stats.operations;
+               conditions_failed, hits_deep_cold, disk_reads_by] = stats.operations;
   const auto& [running, blocks_freed, bytes_scanned, bytes_written, records_moved, records_dropped,
                graves_written, failure] = stats.compaction;
+  const auto& [deep_keys, deep_bytes, deep_disk_bytes, shadowed_keys_max, records_demoted, deep_failure] =
+      stats.deep_cold;
   return {
       {"server_version", stats.server_version},
       {"uptime_ms", stats.uptime_ms},
@@ -63,7 +65,9 @@ ordered_json ToJson(const ServerStats& stats) {
         {"sets", sets},
         {"deletes", deletes},
         {"updates_in_place", updates_in_place},
-        {"conditions_failed", conditions_failed}}},
+        {"conditions_failed", conditions_failed},
+        {"hits_deep_cold", hits_deep_cold},
+        {"disk_reads_by", disk_reads_by}}},
       {"compaction",
        {{"running", running},
         {"blocks_freed", blocks_freed},
@@ -73,6 +77,13 @@ ordered_json ToJson(const ServerStats& stats) {
         {"records_dropped", records_dropped},
         {"graves_written", graves_written},
         {"failure", failure}}},
+      {"deep_cold",
+       {{"keys", deep_keys},
+        {"bytes", deep_bytes},
+        {"disk_bytes", deep_disk_bytes},
+        {"shadowed_keys_max", shadowed_keys_max},
+        {"records_demoted", records_demoted},
+        {"failure", deep_failure}}},
   };
 }
 
@@ -112,13 +123,29 @@ void PrintHolding(const ServerStats& stats, std::ostream& out) {
   Line(out, "accepts writes", log.accepts_writes ? "yes" : "no: " + log.refusal);
 }
 
+// Only where there is any.
+void PrintDeepCold(const ServerStats::DeepCold& deep_cold, std::ostream& out) {
+  if (deep_cold.keys == 0 && deep_cold.records_demoted == 0 && deep_cold.failure.empty()) return;
+  out << "deep cold\n";
+  Line(out, "keys",
+       deep_cold.shadowed_keys_max == 0
+           ? FormatCount(deep_cold.keys)
+           : fmt::format("{}, up to {} of them superseded", FormatCount(deep_cold.keys),
+                         FormatCount(deep_cold.shadowed_keys_max)));
+  Line(out, "on disk", FormatBytes(deep_cold.disk_bytes));
+  Line(out, "demoted", FormatCount(deep_cold.records_demoted));
+  if (!deep_cold.failure.empty()) Line(out, "failed", deep_cold.failure);
+}
+
 void PrintOperations(const ServerStats::Operations& operations, std::ostream& out) {
   out << "operations since the start\n";
   Line(out, "gets", FormatCount(operations.gets));
   Line(out, "  from memory", FormatCount(operations.hits_memory));
   Line(out, "  from disk", FormatCount(operations.hits_disk));
+  Line(out, "  from deep cold", FormatCount(operations.hits_deep_cold));
   Line(out, "  not found", FormatCount(operations.misses));
-  Line(out, "disk reads", FormatCount(operations.disk_reads));
+  Line(out, "disk reads",
+       fmt::format("{} by {}", FormatCount(operations.disk_reads), operations.disk_reads_by));
   Line(out, "sets", FormatCount(operations.sets));
   Line(out, "  in place", FormatCount(operations.updates_in_place));
   Line(out, "deletes", FormatCount(operations.deletes));
@@ -151,6 +178,7 @@ ExitCode Execute(const StatsCommand&, Context& context) {
                      FormatDuration(std::chrono::milliseconds(stats->uptime_ms)),
                      FormatDuration(std::chrono::milliseconds(stats->recovery_ms)));
   PrintHolding(*stats, out);
+  PrintDeepCold(stats->deep_cold, out);
   PrintOperations(stats->operations, out);
   PrintCompaction(stats->compaction, out);
   return kOk;

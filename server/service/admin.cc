@@ -22,6 +22,7 @@ void FillMemory(const storage::EngineStats& stats, v1::Memory& memory) {
   add_share("blocks", stats.block_bytes);
   add_share("chunk tables", stats.chunk_table_bytes);
   add_share("compaction", stats.compaction_bytes);
+  add_share("deep cold", stats.deep_share_bytes);
   memory.set_resident_set_bytes(ReadResidentMemory().total_bytes);
 }
 
@@ -60,6 +61,15 @@ void FillCompaction(const storage::EngineStats& stats, v1::Compaction& compactio
   if (!stats.compaction_status.ok()) compaction.set_failure(stats.compaction_status.ToString());
 }
 
+void FillDeepCold(const storage::EngineStats& stats, v1::DeepCold& deep_cold) {
+  deep_cold.set_keys(stats.deep_keys);
+  deep_cold.set_bytes(stats.deep_bytes);
+  deep_cold.set_disk_bytes(stats.deep_disk_bytes);
+  deep_cold.set_shadowed_keys_max(stats.shadowed_keys_max);
+  deep_cold.set_records_demoted(stats.demoted_records);
+  if (!stats.deep_status.ok()) deep_cold.set_failure(stats.deep_status.ToString());
+}
+
 void FillOperations(const storage::EngineStats& stats, v1::Operations& operations) {
   operations.set_gets(stats.gets);
   operations.set_hits_memory(stats.hits_memory);
@@ -70,6 +80,8 @@ void FillOperations(const storage::EngineStats& stats, v1::Operations& operation
   operations.set_deletes(stats.deletes);
   operations.set_updates_in_place(stats.updates_in_place);
   operations.set_conditions_failed(stats.conditions_failed);
+  operations.set_hits_deep_cold(stats.hits_deep);
+  operations.set_disk_reads_by(std::string(stats.disk_reads_by));
 }
 
 }  // namespace
@@ -81,6 +93,7 @@ void AdminService::Stats(const v1::StatsRequest&, v1::StatsResponse* response) {
   FillIndex(stats, *response->mutable_index());
   FillOperations(stats, *response->mutable_operations());
   FillCompaction(stats, *response->mutable_compaction());
+  FillDeepCold(stats, *response->mutable_deep_cold());
   response->set_server_version(THERMOCLINE_VERSION);
   const auto uptime = std::chrono::steady_clock::now() - started_;
   response->set_uptime_ms(std::chrono::duration_cast<std::chrono::milliseconds>(uptime).count());

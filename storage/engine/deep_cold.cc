@@ -20,12 +20,12 @@ constexpr uint64_t kMaxStep = uint64_t{16} << 20;
 constexpr uint64_t kBlocks = 5;
 
 constexpr uint64_t kMinTransferBytes = uint64_t{1} << 20;
-constexpr uint64_t kMaxTransferBytes = uint64_t{32} << 20;
+constexpr uint64_t kMaxTransferBytes = uint64_t{64} << 20;
 
 }  // namespace
 
 uint64_t DeepCold::transfer_bytes() const {
-  return std::clamp(parts_.budget.limit() / 32, kMinTransferBytes, kMaxTransferBytes);
+  return std::clamp(parts_.budget.limit() / 16, kMinTransferBytes, kMaxTransferBytes);
 }
 
 uint64_t DeepCold::WantedBytes(uint64_t keys) const {

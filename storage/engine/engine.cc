@@ -11,7 +11,7 @@
 namespace thermocline::storage {
 namespace {
 
-constexpr uint32_t kBlocksInMemory = 16;
+constexpr uint32_t kBlocksInMemory = 32;
 constexpr uint32_t kMinBlocksInMemory = 4;
 
 // More partitions, fewer waits for a latch; each takes some hundred bytes even when empty.

@@ -34,11 +34,8 @@ absl::Status ShadowSweep::Step() {
     status = StepInBlock(end, scanned);
   }
   std::vector<uint64_t> doubtful;
-  if (status.ok()) status = transfer_.Flush(doubtful);
-  if (!status.ok()) {
-    transfer_.Clear();
-    at_ = 0;
-  }
+  status.Update(transfer_.Flush(doubtful));
+  if (!status.ok()) at_ = 0;
   return status;
 }
 

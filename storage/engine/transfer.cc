@@ -2,98 +2,83 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 namespace thermocline::storage {
 namespace {
 
-// An item, what it looks like to the cold store, and what that takes to sort it.
-constexpr uint64_t kBytesPerItem = 56 + 48 + 24 + 16;
-
-// Of the memory, for items; the rest is for the bytes of their keys and values.
-constexpr uint64_t kShareOfItems = 2;
+constexpr size_t kPieceBytes = 1 << 20;
 
 }  // namespace
 
-Transfer::Transfer(const Parts& parts)
-    : parts_(parts),
-      most_items_(parts.cold.transfer_bytes() / kShareOfItems / kBytesPerItem),
-      most_bytes_(parts.cold.transfer_bytes() - parts.cold.transfer_bytes() / kShareOfItems) {}
+Transfer::Transfer(const Parts& parts) : parts_(parts), most_bytes_(parts.cold.transfer_bytes()) {}
 
-bool Transfer::full() const { return items_.size() >= most_items_ || bytes_.size() >= most_bytes_; }
+bool Transfer::full() const { return heads_.size() * kBytesPerRecord + kept_ >= most_bytes_; }
 
-void Transfer::Clear() {
-  items_ = {};
-  bytes_ = {};
-  demotions_ = 0;
+std::string_view Transfer::Keep(std::string_view bytes) {
+  if (bytes_.empty() || bytes_.back().capacity() - bytes_.back().size() < bytes.size()) {
+    bytes_.emplace_back().reserve(std::max(kPieceBytes, bytes.size()));
+    // What is reserved and never written takes no memory.
+    heads_.reserve(most_bytes_ / kBytesPerRecord);
+  }
+  std::string& piece = bytes_.back();
+  piece += bytes;
+  kept_ += bytes.size();
+  return std::string_view(piece).substr(piece.size() - bytes.size());
 }
 
-void Transfer::Add(Kind kind, Position head, const Record& record, uint64_t hash) {
-  if (items_.empty()) {
-    items_.reserve(most_items_);
-    bytes_.reserve(most_bytes_);
-  }
-  const bool demoted = kind == Kind::kDemote;
-  items_.push_back({.hash = hash,
-                    .head = head,
-                    .version = record.version,
-                    .expires_at_ms = record.expires_at_ms,
-                    .begin = bytes_.size(),
-                    .key_bytes = static_cast<uint32_t>(record.key.size()),
-                    .value_bytes = demoted ? static_cast<uint32_t>(record.value.size()) : 0,
-                    .kind = kind});
-  bytes_ += record.key;
-  if (!demoted) return;
-  bytes_ += record.value;
-  ++demotions_;
+void Transfer::Demote(Position head, const Record& record, uint64_t hash) {
+  if (demoted_.empty()) demoted_.reserve(most_bytes_ / kBytesPerRecord);
+  demoted_.push_back({.key = Keep(record.key),
+                      .value = Keep(record.value),
+                      .version = record.version,
+                      .expires_at_ms = record.expires_at_ms});
+  heads_.emplace_back(hash, head, Kind::kDemote);
+}
+
+void Transfer::Remove(Kind kind, Position head, const Record& record, uint64_t hash) {
+  removed_.push_back({.key = Keep(record.key), .version = record.version});
+  heads_.emplace_back(hash, head, kind);
 }
 
 absl::Status Transfer::WriteOut() {
-  if (demotions_ != 0) {
-    std::vector<ColdRecord> records;
-    records.reserve(demotions_);
-    for (const Item& item : items_) {
-      if (item.kind != Kind::kDemote) continue;
-      const std::string_view key = KeyOf(item);
-      records.push_back({.key = key,
-                         .value = {key.data() + key.size(), item.value_bytes},
-                         .version = item.version,
-                         .expires_at_ms = item.expires_at_ms});
-    }
-    if (absl::Status status = parts_.cold.store()->Put(records); !status.ok()) return status;
+  if (!demoted_.empty()) {
+    if (absl::Status status = parts_.cold.store()->Put(demoted_); !status.ok()) return status;
   }
-  if (items_.size() == demotions_) return absl::OkStatus();
-  std::vector<ColdRemoval> removals;
-  removals.reserve(items_.size() - demotions_);
-  for (const Item& item : items_) {
-    if (item.kind != Kind::kDemote) removals.push_back({.key = KeyOf(item), .version = item.version});
-  }
-  return parts_.cold.store()->Delete(removals);
+  if (removed_.empty()) return absl::OkStatus();
+  if (absl::Status status = parts_.cold.store()->Delete(removed_); !status.ok()) return status;
+  parts_.cold.NoteRemovals();
+  return absl::OkStatus();
 }
 
 absl::Status Transfer::Flush(std::vector<uint64_t>& doubtful) {
-  if (items_.empty()) return absl::OkStatus();
+  if (heads_.empty()) return absl::OkStatus();
   // From the moment when the cold store has them, they are counted twice.
-  parts_.counts.Moving(static_cast<int64_t>(demotions_));
+  const auto moving = static_cast<int64_t>(demoted_.size());
+  parts_.counts.Moving(moving);
   absl::Status status = WriteOut();
-  if (status.ok()) {
-    if (items_.size() != demotions_) parts_.cold.NoteRemovals();
-    for (const Item& item : items_) Settle(item, doubtful);
+  // What the cold store has taken is of no more use, and its memory is better free.
+  demoted_ = {};
+  removed_ = {};
+  bytes_ = {};
+  kept_ = 0;
+  for (const Head& head : std::exchange(heads_, {})) {
+    if (status.ok()) Settle(head, doubtful);
   }
-  parts_.counts.Moving(-static_cast<int64_t>(demotions_));
-  Clear();
+  parts_.counts.Moving(-moving);
   return status;
 }
 
-void Transfer::Settle(const Item& item, std::vector<uint64_t>& doubtful) {
-  HashIndex::Latch latch(parts_.index, item.hash);
+void Transfer::Settle(const Head& head, std::vector<uint64_t>& doubtful) {
+  HashIndex::Latch latch(parts_.index, head.hash);
   const Slots slots = latch.Find();
-  const auto own =
-      std::find_if(slots.begin(), slots.end(), [&](const Slot& slot) { return slot.position == item.head; });
-  if (own != slots.end() && item.kind != Kind::kUncover) {
-    if (item.kind == Kind::kDemote) parts_.cold.NoteDemoted(item.head + 1);
-    latch.Erase(item.head);
+  const auto own = std::find_if(slots.begin(), slots.end(),
+                                [&](const Slot& slot) { return slot.position == head.position; });
+  if (own != slots.end() && head.kind != Kind::kUncover) {
+    if (head.kind == Kind::kDemote) parts_.cold.NoteDemoted(head.position + 1);
+    latch.Erase(head.position);
     parts_.counts.Changed(*own, std::nullopt);
-    if (!own->tombstone) parts_.log.MarkDead(item.head, 0);
+    if (!own->tombstone) parts_.log.MarkDead(head.position, 0);
     return;
   }
   const auto set_shadow = [&](const Slot& slot, bool shadow) {
@@ -102,16 +87,16 @@ void Transfer::Settle(const Item& item, std::vector<uint64_t>& doubtful) {
     latch.Replace(slot.position, changed);
     parts_.counts.Changed(slot, changed);
   };
-  if (item.kind == Kind::kUncover) {
+  if (head.kind == Kind::kUncover) {
     if (own != slots.end() && !own->unresolved) set_shadow(*own, false);
     return;
   }
-  if (item.kind == Kind::kForget) return;  // set again meanwhile, by who took over what the slot says
+  if (head.kind == Kind::kForget) return;  // set again meanwhile, by who took over what the slot says
   // Superseded meanwhile: what the cold store has got is out of date already.
   for (const Slot& slot : slots) set_shadow(slot, true);
   const bool doubt =
       std::any_of(slots.begin(), slots.end(), [](const Slot& slot) { return slot.unresolved; });
-  if (doubt) doubtful.push_back(item.hash);
+  if (doubt) doubtful.push_back(head.hash);
 }
 
 }  // namespace thermocline::storage

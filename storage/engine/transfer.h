@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,49 +34,49 @@ class Transfer {
   // Each takes the newest record of a key, which stands at `head`.
 
   // The record moves to the cold store, and its slot leaves the index.
-  void Demote(Position head, const Record& record, uint64_t hash) { Add(Kind::kDemote, head, record, hash); }
+  void Demote(Position head, const Record& record, uint64_t hash);
   // The key is gone: what the cold store has of it is removed, and its slot leaves the index.
-  void Forget(Position head, const Record& record, uint64_t hash) { Add(Kind::kForget, head, record, hash); }
+  void Forget(Position head, const Record& record, uint64_t hash) {
+    Remove(Kind::kForget, head, record, hash);
+  }
   // The key lives in the log alone: what the cold store has of it is removed, and the slot says so.
   void Uncover(Position head, const Record& record, uint64_t hash) {
-    Add(Kind::kUncover, head, record, hash);
+    Remove(Kind::kUncover, head, record, hash);
   }
 
-  bool empty() const { return items_.empty(); }
   // Time to flush.
   bool full() const;
 
   // Carries out what was gathered. Hashes whose chains may have led through a demoted record meanwhile are
-  // added to `doubtful`. Errors as ColdStore: then the index is as it was.
+  // added to `doubtful`. Errors as ColdStore: then the index is as it was. Nothing is left in any case.
   absl::Status Flush(std::vector<uint64_t>& doubtful);
-  // Forgets what was gathered, and frees its memory.
-  void Clear();
 
  private:
-  enum class Kind : uint8_t { kDemote, kForget, kUncover };
-  struct Item {
-    uint64_t hash;
-    Position head;
-    Version version;
-    uint64_t expires_at_ms;
-    uint64_t begin;  // of the key and, behind it, the value, in bytes_
-    uint32_t key_bytes;
-    uint32_t value_bytes;
-    Kind kind;
-  };
-  static_assert(sizeof(Item) == 56);
+  enum class Kind : uint64_t { kDemote, kForget, kUncover };
+  struct Head {
+    Head(uint64_t of_hash, Position at, Kind what) : hash(of_hash), position(at), kind(what) {}
 
-  void Add(Kind kind, Position head, const Record& record, uint64_t hash);
-  std::string_view KeyOf(const Item& item) const { return {bytes_.data() + item.begin, item.key_bytes}; }
+    uint64_t hash;
+    Position position : 62;
+    Kind kind : 2;
+  };
+  static_assert(sizeof(Head) == 16);
+  // Every record costs as much beside its bytes: as a head, as the cold store takes it, and to be sorted
+  // there.
+  static constexpr uint64_t kBytesPerRecord = sizeof(Head) + sizeof(ColdRecord) + 16;
+
+  void Remove(Kind kind, Position head, const Record& record, uint64_t hash);
+  std::string_view Keep(std::string_view bytes);
   absl::Status WriteOut();
-  void Settle(const Item& item, std::vector<uint64_t>& doubtful);
+  void Settle(const Head& head, std::vector<uint64_t>& doubtful);
 
   const Parts parts_;
-  const size_t most_items_;
-  const size_t most_bytes_;
-  std::vector<Item> items_;
-  uint64_t demotions_ = 0;  // of them
-  std::string bytes_;
+  const uint64_t most_bytes_;
+  std::vector<Head> heads_;
+  std::vector<ColdRecord> demoted_;
+  std::vector<ColdRemoval> removed_;
+  std::deque<std::string> bytes_;  // pieces that do not move; records are views of them
+  uint64_t kept_ = 0;              // bytes in them
 };
 
 }  // namespace thermocline::storage

@@ -73,6 +73,8 @@ void FillStats(v1::StatsResponse& stats) {
   operations.set_deletes(7);
   operations.set_updates_in_place(8);
   operations.set_conditions_failed(9);
+  operations.set_hits_deep_cold(14);
+  operations.set_disk_reads_by("io_uring");
   v1::Compaction& compaction = *stats.mutable_compaction();
   compaction.set_running(true);
   compaction.set_blocks_freed(10);
@@ -82,6 +84,13 @@ void FillStats(v1::StatsResponse& stats) {
   compaction.set_records_dropped(12'000);
   compaction.set_graves_written(13);
   compaction.set_failure("DATA_LOSS: block 3");
+  v1::DeepCold& deep_cold = *stats.mutable_deep_cold();
+  deep_cold.set_keys(5'000);
+  deep_cold.set_bytes(2 * kMiB);
+  deep_cold.set_disk_bytes(3 * kMiB);
+  deep_cold.set_shadowed_keys_max(15);
+  deep_cold.set_records_demoted(6'000);
+  deep_cold.set_failure("UNAVAILABLE: broken");
 }
 
 TEST_F(AdminCommandsTest, StatsForPeople) {
@@ -108,12 +117,18 @@ log
   not yet synced      512 B
   written             96.0 MiB in 1 500 syncs
   accepts writes      no: the disk is gone
+deep cold
+  keys                5 000, up to 15 of them superseded
+  on disk             3.0 MiB
+  demoted             6 000
+  failed              UNAVAILABLE: broken
 operations since the start
   gets                1
     from memory       2
     from disk         3
+    from deep cold    14
     not found         4
-  disk reads          5
+  disk reads          5 by io_uring
   sets                6
     in place          8
   deletes             7
@@ -146,10 +161,13 @@ TEST_F(AdminCommandsTest, StatsForPrograms) {
             R"("index":{"slots":1000,"unresolved_slots":10,"bytes":1048576,"live_keys_min":980,)"
             R"("live_keys_max":990,"resolved_chains":20,"resolution_reads":30},)"
             R"("operations":{"gets":1,"hits_memory":2,"hits_disk":3,"misses":4,"disk_reads":5,"sets":6,)"
-            R"("deletes":7,"updates_in_place":8,"conditions_failed":9},)"
+            R"("deletes":7,"updates_in_place":8,"conditions_failed":9,"hits_deep_cold":14,)"
+            R"("disk_reads_by":"io_uring"},)"
             R"("compaction":{"running":true,"blocks_freed":10,"bytes_scanned":41943040,)"
             R"("bytes_written":8388608,"records_moved":11000,"records_dropped":12000,"graves_written":13,)"
-            R"("failure":"DATA_LOSS: block 3"}})"
+            R"("failure":"DATA_LOSS: block 3"},)"
+            R"("deep_cold":{"keys":5000,"bytes":2097152,"disk_bytes":3145728,"shadowed_keys_max":15,)"
+            R"("records_demoted":6000,"failure":"UNAVAILABLE: broken"}})"
             "\n");
 }
 

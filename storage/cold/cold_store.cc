@@ -34,6 +34,9 @@ using rocksdb::Slice;
 // Keys asked for at once. As many data blocks are pinned meanwhile.
 constexpr size_t kKeysPerRead = 32;
 
+// Of an expired entry on its way out, beside its key: as a string, as a record, to be sorted, and its expiry.
+constexpr uint64_t kBytesPerExpired = 40 + sizeof(ColdRecord) + 16 + 32;
+
 std::string_view View(const Slice& slice) { return {slice.data(), slice.size()}; }
 Slice ToSlice(std::string_view view) { return {view.data(), view.size()}; }
 
@@ -114,7 +117,8 @@ class ColdStore::Impl {
         files_(std::make_shared<RocksFileSystem>(files)),
         env_(rocksdb::NewCompositeEnv(files_)),
         watch_(std::make_shared<cold::Watch>()),
-        rocks_(cold::RocksOptionsFor(options.memory_bytes)) {
+        rocks_(cold::RocksOptionsFor(options.memory_bytes,
+                                     std::max(options.memory_bytes, options.most_memory_bytes))) {
     rocks_.options.env = rocks_.batch_options.env = env_.get();
     rocks_.options.listeners = {watch_};
   }
@@ -123,7 +127,7 @@ class ColdStore::Impl {
   absl::Status Close();
 
   absl::Status Apply(Change::Kind kind, std::span<const ColdRecord> batch);
-  absl::StatusOr<ColdReclaimed> ReclaimExpired(uint64_t now_ms, size_t max_keys);
+  absl::StatusOr<ColdReclaimed> ReclaimExpired(uint64_t now_ms, uint64_t max_bytes);
   absl::StatusOr<std::optional<ColdEntry>> Get(std::string_view key) const;
   absl::StatusOr<std::vector<std::optional<ColdEntry>>> MultiGet(
       std::span<const std::string_view> keys) const;
@@ -322,15 +326,17 @@ absl::Status ColdStore::Impl::ApplyLocked(Change::Kind kind, std::span<const Ord
   return absl::OkStatus();
 }
 
-absl::StatusOr<ColdReclaimed> ColdStore::Impl::ReclaimExpired(uint64_t now_ms, size_t max_keys) {
+absl::StatusOr<ColdReclaimed> ColdStore::Impl::ReclaimExpired(uint64_t now_ms, uint64_t max_bytes) {
   MutexLock lock(writer_);
   ColdReclaimed reclaimed{.keys = 0, .done = true};
   std::vector<std::pair<std::string, uint64_t>> expired;
+  uint64_t bytes = 0;
   std::unique_ptr<rocksdb::Iterator> expiries(db_->NewIterator(ReadOptions()));
   for (expiries->Seek(cold::ExpiryKey(reclaimed_ms_, {})); expiries->Valid(); expiries->Next()) {
     const auto expiry = cold::DecodeExpiryKey(View(expiries->key()));
     if (!expiry || expiry->expires_at_ms > now_ms) break;
-    if (expired.size() == max_keys) {
+    bytes += kBytesPerExpired + 2 * expiry->key.size();
+    if (bytes > max_bytes && !expired.empty()) {
       reclaimed.done = false;
       break;
     }
@@ -486,8 +492,8 @@ absl::Status ColdStore::Delete(std::span<const ColdRemoval> batch) {
   return impl_->Apply(Change::Kind::kDelete, records);
 }
 
-absl::StatusOr<ColdReclaimed> ColdStore::ReclaimExpired(uint64_t now_ms, size_t max_keys) {
-  return impl_->ReclaimExpired(now_ms, max_keys);
+absl::StatusOr<ColdReclaimed> ColdStore::ReclaimExpired(uint64_t now_ms, uint64_t max_bytes) {
+  return impl_->ReclaimExpired(now_ms, max_bytes);
 }
 
 absl::StatusOr<std::optional<ColdEntry>> ColdStore::Get(std::string_view key) const {

@@ -27,6 +27,8 @@ struct ColdOptions {
   // What it may use in bulk, in bytes: at least kMinColdMemoryBytes. A key takes less than 2 bytes of it
   // where all filters are to be in memory (1.6 measured); with less, a get reads its filters from the disk.
   uint64_t memory_bytes = uint64_t{128} << 20;
+  // As much as Grow will ever give it; decides how many files are kept open.
+  uint64_t most_memory_bytes = 0;
 };
 
 inline constexpr uint64_t kMinColdMemoryBytes = uint64_t{32} << 20;
@@ -121,9 +123,9 @@ class ColdStore {
   // Removes entries; keys that are not there are fine.
   absl::Status Delete(std::span<const ColdRemoval> batch);
 
-  // Removes up to `max_keys` of the entries that have expired at `now_ms`, the first to expire first. Others
-  // are not even looked at.
-  absl::StatusOr<ColdReclaimed> ReclaimExpired(uint64_t now_ms, size_t max_keys);
+  // Removes entries that have expired at `now_ms`, the first to expire first, as many as it can with
+  // `max_bytes` of memory, but at least one. Others are not even looked at.
+  absl::StatusOr<ColdReclaimed> ReclaimExpired(uint64_t now_ms, uint64_t max_bytes);
 
   // The entry of `key`, expired or not; nullopt if there is none.
   absl::StatusOr<std::optional<ColdEntry>> Get(std::string_view key) const;

@@ -115,7 +115,7 @@ void SetBlobs(rocksdb::Options& options) {
 
 }  // namespace
 
-RocksOptions RocksOptionsFor(uint64_t memory_bytes) {
+RocksOptions RocksOptionsFor(uint64_t memory_bytes, uint64_t most_memory_bytes) {
   RocksOptions result;
   result.cache = NewCache(memory_bytes - UnchargedBytes(memory_bytes));
   rocksdb::Options& options = result.options;
@@ -132,7 +132,8 @@ RocksOptions RocksOptionsFor(uint64_t memory_bytes) {
   options.compaction_readahead_size = 256 << 10;
   options.writable_file_max_buffer_size = 1 << 20;
   // An open table costs some KiB, charged to the cache; a tenth of it at most.
-  options.max_open_files = static_cast<int>(std::clamp<uint64_t>(memory_bytes / 10 / (8 << 10), 256, 8192));
+  options.max_open_files =
+      static_cast<int>(std::clamp<uint64_t>(most_memory_bytes / 10 / (8 << 10), 256, 8192));
   // Batches are ingested: memtables and write-ahead log stay empty.
   options.write_buffer_size = 1 << 20;
   options.arena_block_size = 64 << 10;

@@ -20,13 +20,13 @@ inline constexpr int kMostFilesAtLevel0 = 24;
 // A file of a batch is closed once it has this many bytes.
 inline constexpr uint64_t kBatchFileBytes = uint64_t{256} << 20;
 
-// Of everything RocksDB does for the store, on memory that is bounded by `memory_bytes`; the caller adds the
-// environment and listeners. `cache` is where blocks live and everything else is charged.
+// Of everything RocksDB does for the store, on memory that is bounded by `memory_bytes`, which may grow; the
+// caller adds the environment and listeners. `cache` is where blocks live and everything else is charged.
 struct RocksOptions {
   std::shared_ptr<rocksdb::Cache> cache;
   rocksdb::Options options;
   rocksdb::Options batch_options;  // of the files of a batch
 };
-RocksOptions RocksOptionsFor(uint64_t memory_bytes);
+RocksOptions RocksOptionsFor(uint64_t memory_bytes, uint64_t most_memory_bytes);
 
 }  // namespace thermocline::storage::cold

@@ -21,6 +21,13 @@ struct Chains {
   const DeepCold& cold;
 };
 
+// True if chains begin at the same records and lead on in the same way.
+inline bool SameHeads(const Slots& a, const Slots& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Slot& one, const Slot& other) {
+    return one.position == other.position && one.unresolved == other.unresolved;
+  });
+}
+
 // Walks chains from the newest record to the oldest over all of them, so that of each key the newest comes
 // first. Chains below their heads never change, so a walk goes on as long as the heads are the same.
 class ChainWalk {

@@ -30,14 +30,16 @@ CompactionBatch::CompactionBatch(const Parts& parts, Aim aim, std::vector<uint64
       victims_(std::move(victims)),
       next_number_(first),
       end_number_(first + count),
+      cold_takes_writes_(!parts.cold.exists() || parts.cold.store()->Stats().write_status.ok()),
       transfer_({.index = parts.index, .log = parts.log, .counts = parts.counts, .cold = parts.cold}) {}
 
 absl::StatusOr<CompactionBatch::Progress> CompactionBatch::Step() {
   doubtful_hashes_.clear();
   for (Doubt& doubt : std::exchange(doubts_, {})) {
     const auto decoded = DecodeRecord(doubt.bytes, doubt.position, doubt.base_version);
-    if (absl::Status status = Judge(doubt.position, *decoded, doubt.base_version); !status.ok())
-      return status;
+    absl::Status status = Judge(doubt.position, *decoded, doubt.base_version);
+    if (status.ok()) status = FlushIfFull();
+    if (!status.ok()) return status;
   }
   uint64_t scanned = 0;
   const uint64_t slice = std::min<uint64_t>(kSliceBytes, parts_.block_bytes);
@@ -107,7 +109,7 @@ absl::Status CompactionBatch::Judged(Position position, const DecodedRecord& dec
   }
   const uint64_t hash = parts_.hash_of(record.key);
   const bool expired = record.expires_at_ms != 0 && record.expires_at_ms <= parts_.clock.NowMs();
-  const bool ends = record.tombstone || expired;
+  bool ends = record.tombstone || expired;
   std::optional<Slot> own;
   {
     HashIndex::Latch latch(parts_.index, hash);
@@ -117,6 +119,8 @@ absl::Status CompactionBatch::Judged(Position position, const DecodedRecord& dec
       unresolved |= slot.unresolved;
       if (slot.position == position) own = slot;
     }
+    // As long as the cold store cannot drop what it has of the key, what supersedes that has to stay.
+    if (own && own->shadow && !cold_takes_writes_) ends = false;
     // A lone head is the newest of its key whatever stands behind it, and keeps its link to that, unless that
     // goes as well.
     const bool moves = own && slots.size() == 1 && !ends && aim_ == Aim::kCompact;
@@ -124,7 +128,8 @@ absl::Status CompactionBatch::Judged(Position position, const DecodedRecord& dec
     if (unresolved && !(moves && keeps_link)) doubtful = hash;
   }
   if (doubtful) return absl::OkStatus();
-  if (own && !ends && aim_ == Aim::kDemote) return Demote(position, record, hash, doubtful);
+  if (own && !ends && aim_ == Aim::kDemote && cold_takes_writes_)
+    return Demote(position, record, hash, doubtful);
   if (own && !ends) {
     if (!record.unresolved || own->unresolved) return Relocate(position, record, hash, own->unresolved);
     // Its chain is resolved, but the keys were never compared: the copy names nothing.

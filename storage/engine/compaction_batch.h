@@ -26,9 +26,8 @@
 namespace thermocline::storage {
 
 // Copies what lives in some blocks of the log, the victims, into new ones or into the cold store, so that the
-// victims can go. Once
-// it has begun, nothing is appended to the log below the numbers of the new blocks: a copy is therefore
-// older, in the order of the log, than whatever supersedes it meanwhile.
+// victims can go. Once it has begun, nothing is appended to the log below the numbers of the new blocks: a
+// copy is therefore older, in the order of the log, than whatever supersedes it meanwhile.
 //
 // Not thread-safe; it blocks on the disk.
 class CompactionBatch {
@@ -134,6 +133,7 @@ class CompactionBatch {
   std::vector<uint64_t> doubtful_hashes_;
   std::vector<uint64_t> late_doubts_;
 
+  const bool cold_takes_writes_;
   Transfer transfer_;
   std::unique_ptr<RelocatedBlock> output_;
   std::vector<Move> moves_;

@@ -34,19 +34,24 @@ constexpr uint64_t kBlocksOfSurvivors = 4;
 
 // Slots over those that memory allows: from here on records move to the cold store; above the second, writers
 // get no more room than that wins.
-constexpr double kDemoteFrom = 0.9;
-constexpr double kFull = 0.98;
+constexpr double kDemoteFrom = 0.94;
+constexpr double kFull = 0.99;
 
 // Records that move to the cold store in one batch, in blocks.
 constexpr uint64_t kDemotedBlocks = 2;
 
-// Expired keys that leave the cold store at a time, and how often it is looked at.
-constexpr size_t kReclaimedKeys = 100'000;
+// How often the cold store is looked at for what has expired.
 constexpr int kReclaimPolls = 200;
+
+constexpr int kBatchesBetweenIdle = 8;
 
 // Chains resolved per poll when nobody waits for it, and tables of the index looked at for them.
 constexpr int kResolutions = 1024;
 constexpr int kTables = 4096;
+
+milliseconds PauseAfter(int failures) {
+  return std::min<milliseconds>(kFirstRetry * (1 << std::min(failures, 10)), kLastRetry);
+}
 
 double DeadShare(const BlockLog::Usage& usage) {
   return 1 - static_cast<double>(usage.live_bytes) / static_cast<double>(usage.used);
@@ -149,26 +154,31 @@ void Compactor::Poll() {
   }
   if (forced_by_.empty() && std::chrono::steady_clock::now() < not_before_) return;
   auto victims = Victims(!forced_by_.empty());
+  if (victims.empty() && !forced_by_.empty()) ServeForced(absl::OkStatus());
   const Aim aim = ChooseAim(!victims.empty());
   demoted_last_ = aim == Aim::kDemote;
-  if (demoted_last_ && owed_.empty()) victims = Oldest();
+  if (demoted_last_) victims = Oldest();
   if (!victims.empty()) {
     Throttle();
     return Begin(aim, victims);
   }
   parts_.batch.log.Throttle(false);
-  if (!forced_by_.empty()) ServeForced(absl::OkStatus());
   Idle();
 }
 
-// Whose turn it is: when space and memory are both short, they take turns.
+// Whose turn it is: when space and memory are both short, they take turns. What is owed is always compacted:
+// only the oldest blocks may be demoted.
 Compactor::Aim Compactor::ChooseAim(bool debt) {
-  if (index_fill() < kDemoteFrom || (debt && demoted_last_ && owed_.empty())) return Aim::kCompact;
+  if (!owed_.empty() || index_fill() < kDemoteFrom || (debt && demoted_last_)) return Aim::kCompact;
+  if (std::chrono::steady_clock::now() < demote_not_before_) return Aim::kCompact;
   const auto made = parts_.batch.cold.Make();
-  if (made.ok()) return *made ? Aim::kDemote : Aim::kCompact;
-  MutexLock lock(mutex_);
-  status_ = made.status();
-  return Aim::kCompact;
+  if (!made.ok()) PutOffDemotion(made.status());
+  return made.ok() && *made ? Aim::kDemote : Aim::kCompact;
+}
+
+void Compactor::PutOffDemotion(const absl::Status& status) {
+  demote_not_before_ = std::chrono::steady_clock::now() + PauseAfter(demote_failures_++);
+  parts_.batch.cold.NoteStatus(status);
 }
 
 double Compactor::index_fill() const {
@@ -177,6 +187,8 @@ double Compactor::index_fill() const {
 }
 
 // The log is in the order of age: what was written, or relocated, first is what has been left alone longest.
+// And no older record of a key stands before its newest one then, which could be taken for that at the next
+// start, when the index does not know the newest one any more.
 std::vector<BlockLog::Usage> Compactor::Oldest() const {
   std::vector<BlockLog::Usage> usage = parts_.batch.log.usage(parts_.batch.clock.NowMs());
   uint64_t live = 0;
@@ -197,6 +209,7 @@ void Compactor::Throttle() {
 }
 
 void Compactor::Idle() {
+  batches_since_idle_ = 0;
   ReclaimExpired();
   // What fails is met again in the next turn, or by a batch, which says so.
   shadows_.Step().IgnoreError();
@@ -204,8 +217,8 @@ void Compactor::Idle() {
 
 void Compactor::ReclaimExpired() {
   if (!parts_.batch.cold.exists() || --polls_until_reclaim_ > 0) return;
-  const auto reclaimed =
-      parts_.batch.cold.store()->ReclaimExpired(parts_.batch.clock.NowMs(), kReclaimedKeys);
+  const auto reclaimed = parts_.batch.cold.store()->ReclaimExpired(parts_.batch.clock.NowMs(),
+                                                                   parts_.batch.cold.transfer_bytes());
   // Each time costs some syncs.
   polls_until_reclaim_ = reclaimed.ok() && !reclaimed->done ? 0 : kReclaimPolls;
 }
@@ -253,6 +266,8 @@ std::vector<BlockLog::Usage> Compactor::Victims(bool forced) {
 
 void Compactor::Begin(Aim aim, const std::vector<BlockLog::Usage>& victims) {
   running_.store(true, std::memory_order_relaxed);
+  // The batch needs that memory.
+  shadows_.Flush().IgnoreError();
   uint64_t live = 0;
   std::vector<uint64_t> sequences;
   for (const auto& victim : victims) {
@@ -286,13 +301,7 @@ void Compactor::Step() {
     return End(progress.status());
   }
   Throttle();
-  // As much as the victims' dead, so far as they were read just now.
-  const CompactionBatch::Work& work = batch_->work();
-  const uint64_t dropped =
-      work.records_dropped + work.records_demoted - before.records_dropped - before.records_demoted;
-  const uint64_t moved = work.records_moved - before.records_moved;
-  if (dropped != 0)
-    parts_.batch.log.AddCredit((work.bytes_scanned - before.bytes_scanned) * dropped / (dropped + moved));
+  Credit(before);
   switch (*progress) {
     case CompactionBatch::Progress::kMore:
       return Schedule([this] { Step(); });
@@ -301,6 +310,22 @@ void Compactor::Step() {
     case CompactionBatch::Progress::kDone:
       return Commit();
   }
+}
+
+// Room for writers: as much space as the victims' dead took, so far as they were read just now; or, where it
+// is the index that is short, as much as writers put into as many slots as became free.
+void Compactor::Credit(const CompactionBatch::Work& before) {
+  const CompactionBatch::Work& work = batch_->work();
+  const uint64_t dropped = work.records_dropped - before.records_dropped;
+  const uint64_t moved = work.records_moved - before.records_moved;
+  const uint64_t demoted = work.records_demoted - before.records_demoted;
+  if (demoted_last_) {
+    const BlockLog::Counters log = parts_.batch.log.counters();
+    const uint64_t mean = log.record_bytes / std::max<uint64_t>(1, parts_.batch.counts.slots());
+    return parts_.batch.log.AddCredit(demoted * mean);
+  }
+  if (dropped != 0)
+    parts_.batch.log.AddCredit((work.bytes_scanned - before.bytes_scanned) * dropped / (dropped + moved));
 }
 
 void Compactor::Resolve(std::vector<uint64_t> hashes, void (Compactor::*then)()) {
@@ -406,10 +431,16 @@ void Compactor::End(const absl::Status& status) {
   }
   if (again) {
     failures_ = 0;
+    if (demoted_last_ && status.ok()) {
+      demote_failures_ = 0;
+      parts_.batch.cold.NoteStatus(absl::OkStatus());
+    }
+    // However much there is to do.
+    if (++batches_since_idle_ >= kBatchesBetweenIdle) Idle();
     return Poll();
   }
-  const auto pause = std::min<milliseconds>(kFirstRetry * (1 << std::min(failures_++, 10)), kLastRetry);
-  not_before_ = std::chrono::steady_clock::now() + pause;
+  if (demoted_last_) PutOffDemotion(status);
+  not_before_ = std::chrono::steady_clock::now() + PauseAfter(failures_++);
   // Writers must not wait for space that is not being won.
   parts_.batch.log.Throttle(false);
   if (!forced_by_.empty()) ServeForced(status);
@@ -420,7 +451,8 @@ void Compactor::End(const absl::Status& status) {
 void Compactor::GiveUpBatch() {
   batch_->GiveUp();
   for (const auto& note : batch_->work().graves) NoteGrave(note);
-  if (batch_->work().records_moved + batch_->work().records_demoted == 0) return;
+  const CompactionBatch::Work& work = batch_->work();
+  if (work.records_moved + work.records_demoted + work.records_dropped == 0) return;
   for (const uint64_t victim : batch_->victims()) {
     if (std::find(owed_.begin(), owed_.end(), victim) == owed_.end()) owed_.push_back(victim);
   }

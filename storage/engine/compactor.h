@@ -80,6 +80,8 @@ class Compactor {
   std::vector<BlockLog::Usage> Oldest() const;
   std::vector<BlockLog::Usage> Victims(bool forced);
   double index_fill() const;
+  void PutOffDemotion(const absl::Status& status);
+  void Credit(const CompactionBatch::Work& before);
   void Idle();
   void ReclaimExpired();
   void Throttle();
@@ -114,7 +116,10 @@ class Compactor {
   std::chrono::steady_clock::time_point forced_since_;
   uint64_t forced_below_ = 0;  // blocks that are newer than the demand do not count, or it might never end
   bool poll_scheduled_ = false;
-  bool demoted_last_ = false;
+  bool demoted_last_ = false;  // the batch under way, or the last one, demotes
+  int demote_failures_ = 0;    // in a row
+  std::chrono::steady_clock::time_point demote_not_before_{};
+  int batches_since_idle_ = 0;
   int polls_until_reclaim_ = 0;
   ShadowSweep shadows_;
   uint64_t numbers_factor_ = 1;  // doubled when the numbers were too few

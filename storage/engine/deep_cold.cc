@@ -28,9 +28,20 @@ uint64_t DeepCold::transfer_bytes() const {
   return std::clamp(parts_.budget.limit() / 16, kMinTransferBytes, kMaxTransferBytes);
 }
 
+uint64_t DeepCold::SharedBytes() const {
+  const uint64_t limit = parts_.budget.limit();
+  const uint64_t blocks = std::min(kBlocks * parts_.block_bytes, limit / 2);
+  const uint64_t transfers = store() == nullptr ? transfer_bytes() : 0;  // else part of kCompaction
+  const uint64_t others = blocks + parts_.budget.used(Share::kChunkTables) +
+                          parts_.budget.used(Share::kCompaction) + transfers + limit / 32;
+  return std::max(limit - std::min(limit, others), limit / 8);
+}
+
+// The index gives no memory back: so the store begins with what it will need in the end, or a good part of
+// that.
 uint64_t DeepCold::WantedBytes(uint64_t keys) const {
-  return std::max(kMinColdMemoryBytes,
-                  kStoreBytes + static_cast<uint64_t>(kBytesPerColdKey * static_cast<double>(keys)));
+  const uint64_t wanted = kStoreBytes + static_cast<uint64_t>(kBytesPerColdKey * static_cast<double>(keys));
+  return std::clamp(wanted, std::max(kMinColdMemoryBytes, MostBytes() / 8), MostBytes());
 }
 
 absl::Status DeepCold::CheckMemory() const {
@@ -43,16 +54,12 @@ absl::Status DeepCold::CheckMemory() const {
 }
 
 uint64_t DeepCold::slots_limit() const {
-  const uint64_t limit = parts_.budget.limit();
-  if (store() == nullptr && parts_.index_bytes == 0 && limit < kMinDeepColdMemoryBytes) return UINT64_MAX;
-  const uint64_t transfers = store() == nullptr ? transfer_bytes() : 0;  // else part of kCompaction
-  const uint64_t others = kBlocks * parts_.block_bytes + parts_.budget.used(Share::kChunkTables) +
-                          parts_.budget.used(Share::kCompaction) + transfers + limit / 32;
-  const uint64_t rest = limit - std::min(limit, others);
-  const uint64_t cold = WantedBytes(store() == nullptr ? 0 : store()->live_keys());
-  uint64_t index = rest - std::min(cold, rest / 2);
+  if (store() == nullptr && parts_.index_bytes == 0 && parts_.budget.limit() < kMinDeepColdMemoryBytes)
+    return UINT64_MAX;
+  const uint64_t shared = SharedBytes();
+  uint64_t index = shared - std::min(shared, MostBytes());
   if (parts_.index_bytes != 0) index = std::min(index, parts_.index_bytes);
-  return static_cast<uint64_t>(static_cast<double>(index) / kBytesPerSlot);
+  return std::max<uint64_t>(1, static_cast<uint64_t>(static_cast<double>(index) / kBytesPerSlot));
 }
 
 absl::Status DeepCold::OpenIfPresent() {
@@ -83,9 +90,12 @@ bool DeepCold::Gather(Share share, uint64_t& gathered, uint64_t wanted) {
 absl::StatusOr<bool> DeepCold::Make() {
   if (owned_ != nullptr) return true;
   if (!Gather(Share::kCompaction, transfers_, transfer_bytes())) return false;
-  if (!Gather(Share::kCold, granted_, kMinColdMemoryBytes)) return false;
-  auto opened = ColdStore::Open(
-      {.directory = parts_.directory, .store_id = parts_.store_id, .memory_bytes = granted_}, parts_.files);
+  if (!Gather(Share::kCold, granted_, WantedBytes(0))) return false;
+  auto opened = ColdStore::Open({.directory = parts_.directory,
+                                 .store_id = parts_.store_id,
+                                 .memory_bytes = granted_,
+                                 .most_memory_bytes = MostBytes()},
+                                parts_.files);
   if (!opened.ok()) return opened.status();
   owned_ = *std::move(opened);
   store_.store(owned_.get(), std::memory_order_release);
@@ -95,7 +105,7 @@ absl::StatusOr<bool> DeepCold::Make() {
 void DeepCold::Grow() {
   if (owned_ == nullptr) return;
   const uint64_t before = granted_;
-  Gather(Share::kCold, granted_, std::min(WantedBytes(owned_->live_keys()), parts_.budget.limit() / 2));
+  Gather(Share::kCold, granted_, WantedBytes(owned_->live_keys()));
   if (granted_ != before) owned_->Grow(granted_);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "storage/log/format.h"
 #include "storage/memory_budget.h"
 #include "storage/options.h"
+#include "storage/thread_annotations.h"
 
 namespace thermocline::storage {
 
@@ -60,9 +62,19 @@ class DeepCold {
   void NoteDemoted(Position below) {
     if (below > demoted_below()) demoted_below_.store(below, std::memory_order_release);
   }
-  // Grows after entries were removed, before their slots leave the index.
-  uint64_t removals() const { return removals_.load(std::memory_order_acquire); }
-  void NoteRemovals() { removals_.fetch_add(1, std::memory_order_acq_rel); }
+  // Grows after each change of the store, before slots leave the index for it.
+  uint64_t changes() const { return changes_.load(std::memory_order_acquire); }
+  void NoteChange() { changes_.fetch_add(1, std::memory_order_acq_rel); }
+
+  // Why nothing could move here the last time, or OK. Thread-safe.
+  absl::Status status() const {
+    MutexLock lock(mutex_);
+    return status_;
+  }
+  void NoteStatus(const absl::Status& status) {
+    MutexLock lock(mutex_);
+    status_ = status;
+  }
 
   // Gives the store memory for the keys it has, if the budget can spare it.
   void Grow();
@@ -75,6 +87,10 @@ class DeepCold {
 
   // INVALID_ARGUMENT if the memory limit leaves no room for Options::index_bytes.
   absl::Status CheckMemory() const;
+  // What index and cold store may take together.
+  uint64_t SharedBytes() const;
+  // The most that the store gets of it, and what it should have for so many keys.
+  uint64_t MostBytes() const { return std::max(kMinColdMemoryBytes, SharedBytes() / 3); }
   uint64_t WantedBytes(uint64_t keys) const;
   bool Gather(Share share, uint64_t& gathered, uint64_t wanted);
 
@@ -87,7 +103,10 @@ class DeepCold {
   std::atomic<ColdStore*> store_{nullptr};
   // Release when it changes, acquire by scans; one thread at a time changes it.
   std::atomic<Position> demoted_below_{0};
-  std::atomic<uint64_t> removals_{0};
+  std::atomic<uint64_t> changes_{0};
+
+  mutable Mutex mutex_;
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace thermocline::storage

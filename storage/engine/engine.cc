@@ -263,18 +263,23 @@ uint64_t Engine::Impl::max_value_bytes(size_t key_bytes) const {
 
 void Engine::Impl::FillCold(EngineStats& stats) const {
   stats.deep_share_bytes = budget_.used(MemoryBudget::Share::kCold);
+  const uint64_t shadowed = counts_.shadowed_max();
   stats.live_keys_min = counts_.live_min();
   stats.live_keys_max = counts_.live_max();
-  const ColdStore* const store = cold_->store();
-  if (store == nullptr) return;
-  const ColdStats cold = store->Stats();
-  stats.deep_keys = cold.live_keys;
-  stats.deep_bytes = cold.live_bytes;
-  stats.deep_disk_bytes = cold.disk_bytes;
-  stats.deep_status = cold.write_status;
-  stats.shadowed_keys_max = counts_.shadowed_max();
-  stats.live_keys_max += cold.live_keys;
-  stats.live_keys_min += cold.live_keys - std::min(cold.live_keys, stats.shadowed_keys_max);
+  if (!gate_.Enter()) return;  // it may be closed by now
+  if (const ColdStore* const store = cold_->store()) {
+    const ColdStats cold = store->Stats();
+    stats.deep_keys = cold.live_keys;
+    stats.deep_bytes = cold.live_bytes;
+    stats.deep_disk_bytes = cold.disk_bytes;
+    // What moves meanwhile is in one of them.
+    stats.shadowed_keys_max = std::max(shadowed, counts_.shadowed_max());
+    stats.live_keys_max += cold.live_keys;
+    stats.live_keys_min += cold.live_keys - std::min(cold.live_keys, stats.shadowed_keys_max);
+    stats.deep_status = cold.write_status;
+  }
+  stats.deep_status.Update(cold_->status());
+  gate_.Leave();
 }
 
 EngineStats Engine::Impl::Stats() const {

@@ -143,7 +143,7 @@ class Engine::Impl {
   BlindWrites blind_writes_;
   std::unique_ptr<Resolver> resolver_;
   std::unique_ptr<Compactor> compactor_;
-  Gate gate_;  // of operations under way
+  mutable Gate gate_;  // of operations under way
   bool open_ = false;
 
   std::chrono::steady_clock::duration recovery_time_{};

@@ -12,9 +12,10 @@ bool Lookup::Matches(std::string_view key, const DecodedRecord& decoded) {
 
 Lookup::Step Lookup::Walk(const Chains& chains, std::string_view key, const Slots& heads, uint64_t erasures) {
   from_deep_ = false;
-  if (heads != heads_) ended_ = false;
+  const bool same = SameHeads(heads, heads_);
+  if (!same) ended_ = false;
   if (ended_) return Deep(chains, key, erasures);
-  if (!cold() || heads != heads_) {
+  if (!cold() || !same) {
     heads_ = heads;
     walk_ = ChainWalk(heads);
     read_.Take();

@@ -11,6 +11,9 @@ namespace {
 // A page ends after so much of the log, even if nothing in it matched: it holds a thread of the readers.
 constexpr uint64_t kMaxLogBytesPerPage = 8 << 20;
 
+// A page that deep cold changes under is read again: it should be short.
+constexpr size_t kMaxDeepEntriesPerPage = 256;
+
 }  // namespace
 
 // Where a scan goes on. First it meets records in the order of the log, up to where the log ended when it
@@ -156,6 +159,7 @@ absl::Status Engine::Impl::ScanLog(const ScanRequest& request, Cursor& cursor, S
     return absl::OkStatus();
   page.done =
       !cold_->exists() || (cursor.at.stage == Cursor::kRest && cold_->demoted_below() <= cursor.at.deep_end);
+  if (page.done) return absl::OkStatus();
   cursor.at.stage = Cursor::kDeep;
   cursor.at.deep_end = cursor.at.end;
   cursor.key.clear();
@@ -165,10 +169,12 @@ absl::Status Engine::Impl::ScanLog(const ScanRequest& request, Cursor& cursor, S
 // What the log has of a key, dead or alive, is met there.
 absl::Status Engine::Impl::ScanDeep(const ScanRequest& request, Cursor& cursor, ScanPage& page) {
   while (true) {
-    const uint64_t removals = cold_->removals();
+    if (!cold_->exists())
+      return absl::InvalidArgumentError("the cursor is not one that a scan of this store has returned");
+    const uint64_t changes = cold_->changes();
     auto deep = cold_->store()->Scan({.after_key = cursor.key,
                                       .prefix = request.prefix,
-                                      .max_entries = request.max_entries,
+                                      .max_entries = std::min(request.max_entries, kMaxDeepEntriesPerPage),
                                       .max_bytes = request.max_bytes});
     if (!deep.ok()) return deep.status();
     page.items.clear();
@@ -181,8 +187,9 @@ absl::Status Engine::Impl::ScanDeep(const ScanRequest& request, Cursor& cursor, 
       Value value = request.with_values ? Value(std::move(entry.value)) : Value();
       page.items.push_back({item.key, {std::move(value), entry.version, entry.expires_at_ms}});
     }
-    // A delete may have gone together with what it had deleted, after that was read here.
-    if (cold_->removals() != removals) continue;
+    // After an entry was read here, what made it out of date may have left the log, together with it or in
+    // its place.
+    if (cold_->changes() != changes) continue;
     if (!deep->items.empty()) cursor.key = deep->items.back().key;
     if (!deep->done) return absl::OkStatus();
     cursor.at.stage = Cursor::kRest;

@@ -1,5 +1,6 @@
 #include "storage/engine/shadow_sweep.h"
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -33,10 +34,15 @@ absl::Status ShadowSweep::Step() {
   while (at_ != 0 && scanned < kSliceBytes && !transfer_.full() && status.ok()) {
     status = StepInBlock(end, scanned);
   }
-  std::vector<uint64_t> doubtful;
-  status.Update(transfer_.Flush(doubtful));
+  // Each batch that removes anything costs the cold store a file and some syncs.
+  if (at_ == 0 || transfer_.full()) status.Update(Flush());
   if (!status.ok()) at_ = 0;
   return status;
+}
+
+absl::Status ShadowSweep::Flush() {
+  std::vector<uint64_t> doubtful;  // none: nothing is demoted
+  return transfer_.Flush(doubtful);
 }
 
 absl::Status ShadowSweep::StepInBlock(Position end, uint64_t& scanned) {

@@ -28,6 +28,8 @@ class ShadowSweep {
 
   // Does a slice, if there is anything to find out. Errors as ColdStore and Engine.
   absl::Status Step();
+  // Removes what was found so far, and frees the memory that it took. Errors as ColdStore.
+  absl::Status Flush();
 
  private:
   bool MayBegin(Position end);

@@ -34,7 +34,9 @@ class SlotCounts {
   uint64_t shadows() const { return Load(shadows_); }
   // At most so many keys have an entry in the cold store that counts for nothing: the index has a newer
   // record.
-  uint64_t shadowed_max() const { return Load(shadows_) + Load(moving_); }
+  uint64_t shadowed_max() const {
+    return Load(shadows_) + Load(moving_) + (unresolved() == 0 ? 0 : Load(hidden_));
+  }
   // Of the index alone. An unresolved slot may be a second one of its key.
   uint64_t live_min() const { return Load(live_heads_) - std::min(Load(live_heads_), unresolved()); }
   // Behind each record that was displaced blindly there may be another key; without unresolved slots nothing

@@ -44,37 +44,40 @@ class Transfer {
     Remove(Kind::kUncover, head, record, hash);
   }
 
-  // Time to flush.
+  bool empty() const { return demoted_.empty() && removed_.empty(); }
+  // Time to flush: it takes as much memory as it may, and the last record perhaps more.
   bool full() const;
 
-  // Carries out what was gathered. Hashes whose chains may have led through a demoted record meanwhile are
-  // added to `doubtful`. Errors as ColdStore: then the index is as it was. Nothing is left in any case.
+  // Carries out what was gathered; nothing is left, also if it fails. Hashes whose chains may have led
+  // through a demoted record meanwhile are added to `doubtful`. Errors as ColdStore: what could not be
+  // demoted or removed stays in the index, and is known to be doubtful in the cold store.
   absl::Status Flush(std::vector<uint64_t>& doubtful);
 
  private:
-  enum class Kind : uint64_t { kDemote, kForget, kUncover };
+  enum class Kind : uint8_t { kDemote, kForget, kUncover };
   struct Head {
-    Head(uint64_t of_hash, Position at, Kind what) : hash(of_hash), position(at), kind(what) {}
-
     uint64_t hash;
-    Position position : 62;
-    Kind kind : 2;
+    Position position;
+    Kind kind;
   };
-  static_assert(sizeof(Head) == 16);
   // Every record costs as much beside its bytes: as a head, as the cold store takes it, and to be sorted
   // there.
   static constexpr uint64_t kBytesPerRecord = sizeof(Head) + sizeof(ColdRecord) + 16;
 
   void Remove(Kind kind, Position head, const Record& record, uint64_t hash);
   std::string_view Keep(std::string_view bytes);
-  absl::Status WriteOut();
-  void Settle(const Head& head, std::vector<uint64_t>& doubtful);
+  absl::Status FlushDemoted(std::vector<uint64_t>& doubtful);
+  absl::Status FlushRemoved();
+  void Leave(HashIndex::Latch& latch, const Head& head, std::vector<uint64_t>& doubtful);
+  void Erase(HashIndex::Latch& latch, const Slot& slot);
+  void SetShadow(HashIndex::Latch& latch, const Slot& slot, bool shadow);
 
   const Parts parts_;
   const uint64_t most_bytes_;
-  std::vector<Head> heads_;
   std::vector<ColdRecord> demoted_;
+  std::vector<Head> demoted_heads_;
   std::vector<ColdRemoval> removed_;
+  std::vector<Head> removed_heads_;
   std::deque<std::string> bytes_;  // pieces that do not move; records are views of them
   uint64_t kept_ = 0;              // bytes in them
 };

@@ -143,18 +143,18 @@ TEST_F(ColdStoreTest, ReclaimsWhatHasExpired) {
     PutBoth({{fmt::format("k{}", i), {"v", 1, 1000u + i}}, {fmt::format("forever{}", i), {"v", 1, 0}}});
   }
   PutBoth({{"k0", {"longer", 2, 5000}}, {"k1", {"for good", 2, 0}}, {"k2", {"same", 2, 1002}}});
-  auto reclaimed = store_->ReclaimExpired(1004, 2);
+  auto reclaimed = store_->ReclaimExpired(1004, 300);
   ASSERT_TRUE(reclaimed.ok()) << reclaimed.status();
   EXPECT_EQ(reclaimed->keys, 2u);
   EXPECT_FALSE(reclaimed->done);
-  reclaimed = store_->ReclaimExpired(1004, 2);
+  reclaimed = store_->ReclaimExpired(1004, 300);
   EXPECT_EQ(reclaimed->keys, 1u);
   EXPECT_TRUE(reclaimed->done);
   model_.RemoveExpired(1004);
   ExpectIs(*store_, model_);
 
   PutBoth({{"late", {"already gone", 3, 7}}});
-  EXPECT_EQ(store_->ReclaimExpired(1004, 10)->keys, 1u);
+  EXPECT_EQ(store_->ReclaimExpired(1004, 10'000)->keys, 1u);
   model_.RemoveExpired(1004);
   ExpectIs(*store_, model_);
 }

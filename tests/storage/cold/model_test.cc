@@ -68,7 +68,7 @@ class ColdModelTest : public ::testing::TestWithParam<uint64_t> {
     const uint64_t most = 1 + Below(500);
     uint64_t reclaimed = 0;
     for (bool done = false; !done;) {
-      const auto some = store_->ReclaimExpired(clock_, most);
+      const auto some = store_->ReclaimExpired(clock_, most * 136);
       ASSERT_TRUE(some.ok()) << some.status();
       ASSERT_LE(some->keys, most);
       reclaimed += some->keys;

@@ -149,6 +149,18 @@ TEST_F(DeepColdTest, AScanMeetsEveryKeyOnce) {
   EXPECT_TRUE(ScanKeys("nothing").empty());
 }
 
+TEST_F(DeepColdTest, TheLastCursorStaysAtTheEnd) {
+  storage::ScanRequest request = {.max_entries = 10'000};
+  for (int tries = 0; tries < 3;) {
+    auto page = store.Scan(request);
+    ASSERT_TRUE(page.ok()) << page.status();
+    request.cursor = page->cursor;
+    EXPECT_TRUE(tries == 0 || page->items.empty());
+    tries += page->done;
+    ASSERT_TRUE(tries == 0 || page->done);
+  }
+}
+
 // Whatever moves between the tiers meanwhile.
 TEST_F(DeepColdTest, AScanMissesNothingThatMovesMeanwhile) {
   for (int round = 0; round < 5; ++round) {
@@ -219,6 +231,62 @@ TEST_F(DeepColdTest, ADamagedColdStoreIsReportedAndNothingIsLost) {
   }
   const absl::Status status = store.Open();
   ASSERT_TRUE(absl::IsDataLoss(status)) << status;
+}
+
+// What is on its way when the disk is full comes neither twice nor back from the dead.
+TEST_F(DeepColdTest, AFullDiskChangesNothing) {
+  for (int round = 0; round < 4; ++round) {
+    const std::string prefix = "full" + std::to_string(round) + ":";
+    for (int i = 0; i < 200; ++i) ASSERT_TRUE(store.Set(prefix + std::to_string(i), ValueOf(i)).ok());
+    store.disk.SetCapacity(store.disk.used_bytes() + static_cast<uint64_t>(round) * 30'000);
+    for (int i = 0; i < 400; ++i) {
+      // Whether there is room for it is of no matter.
+      store.engine->Apply({.key = "more" + std::to_string(i), .value = std::string_view("m")}, [](auto) {});
+      if (i % 20 == 0) {
+        store.Advance(milliseconds(50));
+        store.RunUntilIdle();
+      }
+    }
+    for (int i = 0; i < 100; ++i) {
+      store.engine->Apply({.key = prefix + std::to_string(i)}, [](auto) {});
+    }
+    Settle();
+    store.disk.SetCapacity(UINT64_MAX);
+    Settle();
+    for (int i = 0; i < 100; ++i) ASSERT_TRUE(store.Delete(prefix + std::to_string(i)).ok());
+    Push();
+    ASSERT_TRUE(store.Compact().ok());
+    for (int i = 0; i < 200; ++i) {
+      ASSERT_EQ(store.Read(prefix + std::to_string(i)), i < 100 ? "(none)" : ValueOf(i)) << round << " " << i;
+    }
+  }
+  for (int i = 0; i < kKeys; ++i) ASSERT_EQ(store.Read(Key(i)), ValueOf(i));
+}
+
+// A cold store that takes no more writes until it is opened again: the log goes on without it.
+TEST_F(DeepColdTest, AColdStoreThatFailsHoldsNothingUp) {
+  for (int i = 0; i < 40; ++i) ASSERT_TRUE(store.Delete(Key(i)).ok());
+  ASSERT_EQ(store.Flush(), absl::OkStatus());
+  // The next batch of the cold store writes a manifest: those bytes come back wrong, or the write fails.
+  for (uint64_t nth = 1; nth < 12; ++nth) {
+    store.disk.Fail(SimulatedDisk::Operation::kSync, nth);
+    for (int i = 0; i < 250; ++i) {
+      store.engine->Apply({.key = "push" + std::to_string(i), .value = std::string_view("x")}, [](auto) {});
+    }
+    Settle();
+    store.disk.ClearFaults();
+    if (!Stats().write_status.ok()) {
+      // It was the log's own sync.
+      store.Crash();
+      ASSERT_EQ(store.Open(), absl::OkStatus());
+    }
+    for (int i = 0; i < 40; ++i) ASSERT_EQ(store.Read(Key(i)), "(none)") << nth << " " << i;
+    for (int i = 40; i < kKeys; i += 7) ASSERT_EQ(store.Read(Key(i)), ValueOf(i)) << nth << " " << i;
+  }
+  Reopen();
+  Settle();
+  EXPECT_EQ(Stats().deep_status, absl::OkStatus());
+  for (int i = 0; i < kKeys; ++i) ASSERT_EQ(store.Read(Key(i)), i < 40 ? "(none)" : ValueOf(i));
 }
 
 TEST(DeepColdOptionsTest, AnIndexThatLeavesNoRoomIsRefused) {

@@ -19,16 +19,18 @@ namespace {
 using storage::Durability;
 using storage::Engine;
 
-class ThreadsTest : public ::testing::Test {
+// With and without deep cold.
+class ThreadsTest : public ::testing::TestWithParam<bool> {
  protected:
   ThreadsTest() : reads("reads", 2), commits("commits", 1), background("background", 1) { Open(); }
 
   void Open() {
     engine.reset();
     auto opened = Engine::Open({.directory = directory.path(),
-                                .memory_bytes = 4 << 20,
+                                .memory_bytes = (GetParam() ? uint64_t{40} : uint64_t{4}) << 20,
                                 .block_bytes = 64 << 10,
-                                .flush_interval = std::chrono::milliseconds(5)},
+                                .flush_interval = std::chrono::milliseconds(5),
+                                .index_bytes = GetParam() ? uint64_t{2} << 10 : 0},
                                {files, clock, random, reads, *disk_reads, commits, background});
     ASSERT_TRUE(opened.ok()) << opened.status();
     engine = *std::move(opened);
@@ -59,7 +61,7 @@ class ThreadsTest : public ::testing::Test {
 
 // Each writer owns its keys, so it knows what it must read, hot and cold; all of them share one counter by
 // compare-and-set.
-TEST_F(ThreadsTest, WritersAndReadersAgree) {
+TEST_P(ThreadsTest, WritersAndReadersAgree) {
   constexpr int kThreads = 4;
   constexpr int kRounds = 6;
   constexpr int kKeys = 150;
@@ -110,13 +112,14 @@ TEST_F(ThreadsTest, WritersAndReadersAgree) {
   for (std::thread& thread : threads) thread.join();
   scanning = false;
   scanner.join();
+  EXPECT_EQ(engine->Stats().demoted_records > 0, GetParam());
   EXPECT_EQ((*Get("counter"))->value.view(), std::to_string(kThreads * kRounds));
   Open();
   EXPECT_EQ((*Get("counter"))->value.view(), std::to_string(kThreads * kRounds));
   EXPECT_GT(engine->Stats().recovered_records, 0u);
 }
 
-TEST_F(ThreadsTest, CloseCompletesWhatIsUnderWay) {
+TEST_P(ThreadsTest, CloseCompletesWhatIsUnderWay) {
   constexpr int kWrites = 2000;
   std::atomic<int> answered{0};
   for (int i = 0; i < kWrites; ++i) {
@@ -130,6 +133,8 @@ TEST_F(ThreadsTest, CloseCompletesWhatIsUnderWay) {
   Open();
   EXPECT_EQ(engine->Stats().recovered_records, static_cast<uint64_t>(kWrites));
 }
+
+INSTANTIATE_TEST_SUITE_P(DeepCold, ThreadsTest, ::testing::Bool());
 
 }  // namespace
 }  // namespace thermocline::testing

@@ -38,6 +38,9 @@ struct EngineStats {
   uint64_t chunk_table_bytes = 0;  // share of memory: where chunks begin in the blocks
   uint64_t compaction_bytes = 0;   // share of memory: what compaction works with
   uint64_t deep_share_bytes = 0;   // share of memory: filters, indexes and buffers of deep cold
+  uint64_t cache_bytes = 0;        // share of memory: hot records whose blocks have left memory
+
+  uint64_t cached_records = 0;
 
   uint64_t blocks = 0;
   uint64_t resident_blocks = 0;

@@ -178,9 +178,24 @@ absl::Status CompactionBatch::Relocate(Position from, Record record, uint64_t ha
   const bool linked = record.displaced != 0;
   const auto to = Write(record);
   if (!to.ok()) return to.status();
+  KeepHot(from, *to, record, hash);
   moves_.push_back({.hash = hash, .from = from, .linked = linked, .to = *to});
   ++work_.records_moved;
   return absl::OkStatus();
+}
+
+// Before anybody can ask for the copy.
+void CompactionBatch::KeepHot(Position from, Position to, const Record& record, uint64_t hash) {
+  uint32_t uses = 0;
+  {
+    HashIndex::Latch latch(parts_.index, hash);
+    uses = parts_.log.UsesOf(from);
+  }
+  if (uses > 1) {
+    parts_.cache.Insert(to, record, 0);
+  } else {
+    parts_.cache.Move(from, to, record);
+  }
 }
 
 // A record is dropped: what it had superseded must stay dead.

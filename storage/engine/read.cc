@@ -47,8 +47,10 @@ std::optional<Entry> Engine::Impl::EntryOf(Lookup& lookup) const {
       entry.value = Value(std::move(chunk), value);
       return entry;
     }
-    if (auto block = log_->Pin(lookup.position())) {
-      entry.value = Value(std::move(block), record.value);
+    auto memory = log_->Pin(lookup.position());
+    if (memory == nullptr) memory = cache_->Pin(lookup.position());
+    if (memory != nullptr) {
+      entry.value = Value(std::move(memory), record.value);
       return entry;
     }
   }
@@ -113,6 +115,8 @@ void Engine::Impl::GoOn(std::unique_ptr<ColdGet> get, const absl::Status& status
     if (step == Lookup::Step::kFound) entry = EntryOf(get->lookup);
   }
   if (step == Lookup::Step::kRead || step == Lookup::Step::kDeep) return ReadOn(std::move(get), step);
+  if (step == Lookup::Step::kFound && get->lookup.cold())
+    cache_->Offer(get->lookup.position(), get->lookup.record());
   Count(!entry ? count_.misses : get->lookup.deep() ? count_.hits_deep : count_.hits_disk);
   get->done(std::move(entry));
   gate_.Leave();

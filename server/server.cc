@@ -74,7 +74,8 @@ absl::Status Server::Serve(const Config& config) {
 void Server::TrimHeapForEver() {
   heap_.RunAfter(kTrimInterval, [this] {
     const storage::EngineStats stats = engine_->Stats();
-    TrimHeap(stats.index_bytes + stats.block_bytes + stats.chunk_table_bytes + stats.compaction_bytes);
+    TrimHeap(stats.index_bytes + stats.block_bytes + stats.chunk_table_bytes + stats.compaction_bytes +
+             stats.cache_bytes);
     TrimHeapForEver();
   });
 }

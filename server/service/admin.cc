@@ -23,6 +23,7 @@ void FillMemory(const storage::EngineStats& stats, v1::Memory& memory) {
   add_share("chunk tables", stats.chunk_table_bytes);
   add_share("compaction", stats.compaction_bytes);
   add_share("deep cold", stats.deep_share_bytes);
+  add_share("cache", stats.cache_bytes);
   memory.set_resident_set_bytes(ReadResidentMemory().total_bytes);
 }
 

@@ -11,6 +11,8 @@ constexpr MemoryBudget::Share kShare = MemoryBudget::Share::kCache;
 // Of the cache, for each small table.
 constexpr uint64_t kBytesPerTable = 256 << 10;
 constexpr uint32_t kMinBuckets = 4;
+// To make room for an entry.
+constexpr int kMostMoves = 3;
 
 int TableBits(uint64_t cache_bytes) {
   return std::clamp(static_cast<int>(std::bit_width(cache_bytes / kBytesPerTable)) - 1, 0, 20);
@@ -46,19 +48,25 @@ std::atomic<uint64_t>* PositionTable::EmptyIn(Bucket& bucket) {
   return nullptr;
 }
 
-// Moves an entry of a full bucket to its other one.
-std::atomic<uint64_t>* PositionTable::MakeRoom(Table& table, uint32_t bucket) {
-  for (std::atomic<uint64_t>& word : table.bucket(bucket)) {
-    const CacheEntry entry(word.load(std::memory_order_relaxed));
-    const uint32_t other = OtherBucket(bucket, entry.tag(), table);
-    std::atomic<uint64_t>* const empty = EmptyIn(table.bucket(other));
-    if (empty == nullptr) continue;
-    // First there, then gone from here: few readers miss it. A use that is counted in between is lost.
-    empty->store(entry.word(), std::memory_order_release);
-    word.store(0, std::memory_order_release);
-    return &word;
+// Moves an entry of a full bucket to its other one, in which others may have to move first.
+std::atomic<uint64_t>* PositionTable::MakeRoom(Table& table, uint32_t bucket, int most_moves) {
+  for (const int moves : {1, most_moves}) {
+    for (std::atomic<uint64_t>& word : table.bucket(bucket)) {
+      const CacheEntry entry(word.load(std::memory_order_relaxed));
+      if (!entry) return &word;
+      const uint32_t other = OtherBucket(bucket, entry.tag(), table);
+      if (other == bucket) continue;
+      std::atomic<uint64_t>* empty = EmptyIn(table.bucket(other));
+      if (empty == nullptr && moves > 1) empty = MakeRoom(table, other, moves - 1);
+      // The other bucket may have made room at this one's cost.
+      if (empty == nullptr || !entry.SamePlace(CacheEntry(word.load(std::memory_order_relaxed)))) continue;
+      // First there, then gone from here: few readers miss it. A use that is counted in between is lost.
+      empty->store(entry.word(), std::memory_order_release);
+      word.store(0, std::memory_order_release);
+      return &word;
+    }
   }
-  return nullptr;
+  return EmptyIn(table.bucket(bucket));
 }
 
 bool PositionTable::Put(Table& table, uint64_t hash, CacheEntry entry) {
@@ -66,8 +74,8 @@ bool PositionTable::Put(Table& table, uint64_t hash, CacheEntry entry) {
   const uint32_t second = OtherBucket(first, hash, table);
   std::atomic<uint64_t>* place = EmptyIn(table.bucket(first));
   if (place == nullptr) place = EmptyIn(table.bucket(second));
-  if (place == nullptr) place = MakeRoom(table, first);
-  if (place == nullptr) place = MakeRoom(table, second);
+  if (place == nullptr) place = MakeRoom(table, first, kMostMoves);
+  if (place == nullptr) place = MakeRoom(table, second, kMostMoves);
   if (place == nullptr) return false;
   // Release: who finds the entry sees the record.
   place->store(entry.word(), std::memory_order_release);
@@ -95,13 +103,14 @@ bool PositionTable::Resize(size_t index, uint32_t buckets, HashOf hash_of) {
 bool PositionTable::Insert(uint64_t hash, CacheEntry entry, HashOf hash_of) {
   const size_t index = TableOf(hash);
   Table* table = tables_[index].load(std::memory_order_relaxed);
-  // Above this load there would be no room, often, by a single move.
-  if (table == nullptr || table->entries >= uint64_t{table->capacity()} * 15 / 16) {
+  // Above this load room would be hard to find.
+  const bool full = table == nullptr || table->entries >= uint64_t{table->capacity()} * 15 / 16;
+  if (full || !Put(*table, hash, entry)) {
     const uint32_t buckets = table == nullptr ? kMinBuckets : table->buckets + table->buckets / 8 + 1;
     Resize(index, buckets, hash_of);
     table = tables_[index].load(std::memory_order_relaxed);
+    if (table == nullptr || !Put(*table, hash, entry)) return false;
   }
-  if (table == nullptr || !Put(*table, hash, entry)) return false;
   entries_.fetch_add(1, std::memory_order_relaxed);
   return true;
 }

@@ -124,7 +124,7 @@ class PositionTable {
     return sum >= bucket ? sum - bucket : sum + table.buckets - bucket;
   }
   static std::atomic<uint64_t>* EmptyIn(Bucket& bucket);
-  static std::atomic<uint64_t>* MakeRoom(Table& table, uint32_t bucket);
+  static std::atomic<uint64_t>* MakeRoom(Table& table, uint32_t bucket, int most_moves);
   static bool Put(Table& table, uint64_t hash, CacheEntry entry);
   bool Resize(size_t index, uint32_t buckets, HashOf hash_of);
 

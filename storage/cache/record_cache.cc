@@ -21,6 +21,8 @@ constexpr uint32_t kLargeShare = 8;
 constexpr uint64_t kTooLargeShare = 32;
 // So much of a segment goes, whatever was used of it.
 constexpr uint32_t kLeavingShare = 8;
+// A wait for latches serves so many segments.
+constexpr size_t kLeavingTogether = 8;
 // Of all memory, for fingerprints.
 constexpr uint64_t kDoorkeeperShare = 128;
 constexpr uint64_t kMostDoorkeeperBytes = uint64_t{1} << 33;
@@ -149,7 +151,7 @@ Doorkeeper* RecordCache::doorkeeper() {
   MutexLock lock(mutex_);
   if (owned_doorkeeper_ == nullptr) {
     const uint64_t bytes = std::min(world_.budget.limit() / kDoorkeeperShare, kMostDoorkeeperBytes);
-    if (!world_.may_grow(bytes)) return nullptr;
+    // Not much, and needed most when all memory is taken: nobody is asked.
     doorkeeper_memory_ = world_.budget.Take(kShare, bytes);
     if (!doorkeeper_memory_) return nullptr;
     owned_doorkeeper_ = std::make_unique<Doorkeeper>(bytes / sizeof(uint64_t));
@@ -160,7 +162,8 @@ Doorkeeper* RecordCache::doorkeeper() {
 
 bool RecordCache::Offer(Position position, const Record& record) {
   Doorkeeper* const door = doorkeeper();
-  return door != nullptr && door->Seen(position) && Insert(position, record, 0);
+  const bool again = door != nullptr && door->Seen(position);
+  return (again || growing_.load(std::memory_order_relaxed)) && Insert(position, record, 0);
 }
 
 void RecordCache::Move(Position from, Position to, const Record& record) {
@@ -202,9 +205,9 @@ bool RecordCache::NewHead() {
   const uint32_t next = std::exchange(spare_, 0);
   if (next == 0 && fifo_.empty()) return false;
   if (next != 0) spare_ = Allocate(segment_bytes_);
+  growing_.store(spare_ != 0, std::memory_order_relaxed);
   if (spare_ == 0 && !fifo_.empty()) {
     const uint32_t oldest = EvictOldest(next);
-    if (oldest == head_) head_ = 0;
     WaitForReaders();
     const Segment& segment = segments_[oldest];
     if (segment.pinned.load(std::memory_order_relaxed) ||
@@ -301,6 +304,7 @@ uint32_t RecordCache::EvictOldest(uint32_t heir_index) {
   PassLargeOnes();
   const uint32_t index = fifo_.front();
   fifo_.pop_front();
+  if (index == head_) head_ = 0;
   const auto hash_of = [this](CacheEntry each) { return HashOf(each); };
   const Segment& segment = segments_[index];
   const char* const data = segment.data.load(std::memory_order_relaxed);
@@ -332,18 +336,24 @@ uint64_t RecordCache::Shrink(uint64_t bytes) {
   MutexLock lock(mutex_);
   uint64_t freed = 0;
   std::vector<uint32_t> leaving;
-  const auto leave = [&](uint32_t index) {
-    leaving.push_back(index);
-    freed += segments_[index].bytes.load(std::memory_order_relaxed);
+  const auto free_leaving = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (leaving.empty()) return;
+    WaitForReaders();
+    for (const uint32_t index : leaving) {
+      freed += segments_[index].bytes.load(std::memory_order_relaxed);
+      FreeSegment(index);
+    }
+    leaving.clear();
   };
-  if (spare_ != 0) leave(std::exchange(spare_, 0));
+  if (spare_ != 0) leaving.push_back(std::exchange(spare_, 0));
+  free_leaving();
   while (freed < bytes && !fifo_.empty()) {
-    const uint32_t oldest = EvictOldest(head_);
-    if (oldest == head_) head_ = 0;
-    leave(oldest);
+    leaving.push_back(EvictOldest(head_));
+    // Tables that get smaller need memory meanwhile.
+    if (leaving.size() == kLeavingTogether || freed + leaving.size() * segment_bytes_ >= bytes)
+      free_leaving();
   }
-  WaitForReaders();
-  for (const uint32_t index : leaving) FreeSegment(index);
+  free_leaving();
   return freed;
 }
 

@@ -57,7 +57,8 @@ class RecordCache {
 
   // Puts a record in, as if it had been used so often since. False: there is no memory for it.
   bool Insert(Position position, const Record& record, uint32_t uses);
-  // Puts a record in if it was offered a short while ago already. True if it is in.
+  // Puts a record in if it was offered a short while ago already, or if there is memory to spare. True if it
+  // is in.
   bool Offer(Position position, const Record& record);
   // The record at `from`, if it is in, will be asked for at `to` from now on, where it stands as `record`.
   void Move(Position from, Position to, const Record& record);
@@ -119,6 +120,7 @@ class RecordCache {
   MemoryBudget::Grant doorkeeper_memory_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<Doorkeeper> owned_doorkeeper_ ABSL_GUARDED_BY(mutex_);
   std::atomic<Doorkeeper*> doorkeeper_{nullptr};
+  std::atomic<bool> growing_{true};  // the segments were not enough yet, and there was memory for another
 };
 
 }  // namespace thermocline::storage

@@ -112,7 +112,7 @@ absl::Status Engine::Impl::Open() {
                                    .store_id = identity_.store_id,
                                    .block_bytes = identity_.block_bytes,
                                    .flush_interval = options_.flush_interval,
-                                   .memory_headroom = options_.memory_bytes / kHeadroomShare};
+                                   .memory_headroom = headroom()};
   auto log = BlockLog::Open(config,
                             {.files = world_.files,
                              .budget = budget_,
@@ -251,12 +251,19 @@ absl::Status Engine::Impl::Close() {
   return end.ok() ? cold : end.status();
 }
 
+uint64_t Engine::Impl::headroom() const {
+  return std::max(options_.memory_bytes / kHeadroomShare, 4 * cache_->segment_bytes());
+}
+
 // It leaves what the index may need soon, and the blocks leave it memory as long as they have enough.
 bool Engine::Impl::MayCacheGrow(uint64_t bytes) {
-  if (budget_.available() >= options_.memory_bytes / kHeadroomShare + bytes) return true;
+  if (budget_.available() >= headroom() + bytes) return true;
   BlockLog* const log = room_maker_.load(std::memory_order_acquire);
-  if (log != nullptr && log->HasMemoryToSpare()) log->MakeRoomFor(bytes);
-  return false;
+  if (log == nullptr || !log->HasMemoryToSpare()) return false;
+  // What is copied before the first blocks leave needs some of it at once.
+  const bool at_once = budget_.available() >= headroom() / 4 + bytes;
+  log->MakeRoomFor(bytes);
+  return at_once;
 }
 
 bool Engine::Impl::Enter(absl::Status& refusal) {

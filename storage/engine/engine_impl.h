@@ -95,6 +95,7 @@ class Engine::Impl {
   absl::Status OpenCompactor(const Replayed& replayed, Roster roster);
   void FillCold(EngineStats& stats) const;
   Chains chains() const { return {*log_, *cache_, buried_, *cold_}; }
+  uint64_t headroom() const;
   bool MayCacheGrow(uint64_t bytes);
 
   // read.cc

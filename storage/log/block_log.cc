@@ -12,7 +12,7 @@ namespace {
 
 // The window of resident blocks: what is written last is often used soon, and writers need some blocks.
 constexpr uint64_t kWindowShare = 8;
-constexpr uint64_t kLeastWindow = 3;  // and the next block
+constexpr uint64_t kLeastWindow = 2;  // and the next block
 
 }  // namespace
 

@@ -338,7 +338,7 @@ absl::Status BlockLog::KeepHeadroom() {
   const uint64_t headroom = config_.memory_headroom;
   const auto available = [this] { return world_.budget.available(); };
   while (available() < headroom) {
-    const Urgency urgency = available() < headroom / 2 ? Urgency::kNow : Urgency::kSoon;
+    const Urgency urgency = available() < headroom / 8 ? Urgency::kNow : Urgency::kSoon;
     if (!FreeMemory(headroom - available(), urgency)) break;
   }
   const uint64_t wanted = wanted_bytes_.load(std::memory_order_relaxed);

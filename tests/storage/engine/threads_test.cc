@@ -111,6 +111,7 @@ TEST_F(ThreadsTest, WritersAndReadersAgree) {
   scanning = false;
   scanner.join();
   EXPECT_EQ((*Get("counter"))->value.view(), std::to_string(kThreads * kRounds));
+  EXPECT_GT(engine->Stats().cached_records, 0u);
   Open();
   EXPECT_EQ((*Get("counter"))->value.view(), std::to_string(kThreads * kRounds));
   EXPECT_GT(engine->Stats().recovered_records, 0u);

@@ -96,6 +96,7 @@ ServerStats::DeepCold ToDeepCold(const v1::DeepCold& wire) {
       .shadowed_keys_max = wire.shadowed_keys_max(),
       .records_demoted = wire.records_demoted(),
       .failure = wire.failure(),
+      .records_promoted = wire.records_promoted(),
   };
 }
 

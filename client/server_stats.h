@@ -80,6 +80,7 @@ struct ServerStats {
     uint64_t shadowed_keys_max = 0;
     uint64_t records_demoted = 0;
     std::string failure;
+    uint64_t records_promoted = 0;
   } deep_cold;
 };
 

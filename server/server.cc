@@ -75,7 +75,7 @@ void Server::TrimHeapForEver() {
   heap_.RunAfter(kTrimInterval, [this] {
     const storage::EngineStats stats = engine_->Stats();
     TrimHeap(stats.index_bytes + stats.block_bytes + stats.chunk_table_bytes + stats.compaction_bytes +
-             stats.deep_share_bytes);
+             stats.deep_share_bytes + stats.cache_bytes);
     TrimHeapForEver();
   });
 }

@@ -38,6 +38,9 @@ struct EngineStats {
   uint64_t chunk_table_bytes = 0;  // share of memory: where chunks begin in the blocks
   uint64_t compaction_bytes = 0;   // share of memory: what compaction works with
   uint64_t deep_share_bytes = 0;   // share of memory: filters, indexes and buffers of deep cold
+  uint64_t cache_bytes = 0;        // share of memory: hot records whose blocks have left memory
+
+  uint64_t cached_records = 0;
 
   uint64_t blocks = 0;
   uint64_t resident_blocks = 0;
@@ -59,6 +62,7 @@ struct EngineStats {
   uint64_t deep_bytes = 0;  // of their keys and values
   uint64_t deep_disk_bytes = 0;
   uint64_t demoted_records = 0;
+  uint64_t promoted_records = 0;  // that were read again soon, and so came back
   // So many of deep_keys, at most, have a newer record in the log; what has is found out in the background.
   uint64_t shadowed_keys_max = 0;
   absl::Status deep_status;  // OK, or why nothing can move there

@@ -12,8 +12,8 @@ namespace thermocline::storage {
 // back after it has freed them, so the sum never exceeds the limit. Thread-safe, lock-free.
 class MemoryBudget {
  public:
-  enum class Share : uint8_t { kIndex, kBlocks, kChunkTables, kCompaction, kCold };
-  static constexpr size_t kShares = 5;
+  enum class Share : uint8_t { kIndex, kBlocks, kChunkTables, kCompaction, kCold, kCache };
+  static constexpr size_t kShares = 6;
 
   explicit MemoryBudget(uint64_t limit_bytes) : limit_(limit_bytes) {}
   MemoryBudget(const MemoryBudget&) = delete;

@@ -25,8 +25,8 @@ ordered_json ToJson(const ServerStats& stats) {
                conditions_failed, hits_deep_cold, disk_reads_by] = stats.operations;
   const auto& [running, blocks_freed, bytes_scanned, bytes_written, records_moved, records_dropped,
                graves_written, failure] = stats.compaction;
-  const auto& [deep_keys, deep_bytes, deep_disk_bytes, shadowed_keys_max, records_demoted, deep_failure] =
-      stats.deep_cold;
+  const auto& [deep_keys, deep_bytes, deep_disk_bytes, shadowed_keys_max, records_demoted, deep_failure,
+               records_promoted] = stats.deep_cold;
   return {
       {"server_version", stats.server_version},
       {"uptime_ms", stats.uptime_ms},
@@ -83,7 +83,8 @@ ordered_json ToJson(const ServerStats& stats) {
         {"disk_bytes", deep_disk_bytes},
         {"shadowed_keys_max", shadowed_keys_max},
         {"records_demoted", records_demoted},
-        {"failure", deep_failure}}},
+        {"failure", deep_failure},
+        {"records_promoted", records_promoted}}},
   };
 }
 
@@ -134,6 +135,7 @@ void PrintDeepCold(const ServerStats::DeepCold& deep_cold, std::ostream& out) {
                          FormatCount(deep_cold.shadowed_keys_max)));
   Line(out, "on disk", FormatBytes(deep_cold.disk_bytes));
   Line(out, "demoted", FormatCount(deep_cold.records_demoted));
+  Line(out, "came back", FormatCount(deep_cold.records_promoted));
   if (!deep_cold.failure.empty()) Line(out, "failed", deep_cold.failure);
 }
 

@@ -23,6 +23,7 @@ void FillMemory(const storage::EngineStats& stats, v1::Memory& memory) {
   add_share("chunk tables", stats.chunk_table_bytes);
   add_share("compaction", stats.compaction_bytes);
   add_share("deep cold", stats.deep_share_bytes);
+  add_share("cache", stats.cache_bytes);
   memory.set_resident_set_bytes(ReadResidentMemory().total_bytes);
 }
 
@@ -67,6 +68,7 @@ void FillDeepCold(const storage::EngineStats& stats, v1::DeepCold& deep_cold) {
   deep_cold.set_disk_bytes(stats.deep_disk_bytes);
   deep_cold.set_shadowed_keys_max(stats.shadowed_keys_max);
   deep_cold.set_records_demoted(stats.demoted_records);
+  deep_cold.set_records_promoted(stats.promoted_records);
   if (!stats.deep_status.ok()) deep_cold.set_failure(stats.deep_status.ToString());
 }
 

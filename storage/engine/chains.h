@@ -1,10 +1,12 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/container/inlined_vector.h"
 
+#include "storage/cache/record_cache.h"
 #include "storage/engine/deep_cold.h"
 #include "storage/index/ordered_table.h"
 #include "storage/log/block_log.h"
@@ -15,10 +17,20 @@ namespace thermocline::storage {
 // it displaced without a comparison of keys. storage/README.md tells how chains come about and end.
 struct Chains {
   const BlockLog& log;
+  const RecordCache& cache;
   // Dead records that a chain may still lead to; recovery has found their graves.
   const absl::flat_hash_set<Position>& buried;
   // Where the records are that have left the log.
   const DeepCold& cold;
+
+  // The record at `position` if it is in memory, in its block or in the cache. Under a latch. The bytes are
+  // those it takes there, where it is.
+  std::optional<DecodedRecord> InMemory(Position position, Use use) const {
+    auto record = log.Resident(position);
+    if (!record) return cache.Find(position, use);
+    if (use == Use::kCount) log.Touch(position);
+    return record;
+  }
 };
 
 // True if chains begin at the same records and lead on in the same way.

@@ -128,7 +128,7 @@ absl::Status CompactionBatch::Judged(Position position, const DecodedRecord& dec
     if (unresolved && !(moves && keeps_link)) doubtful = hash;
   }
   if (doubtful) return absl::OkStatus();
-  if (own && !ends && aim_ == Aim::kDemote && cold_takes_writes_)
+  if (own && !ends && aim_ == Aim::kDemote && cold_takes_writes_ && !StaysAsHot(position, hash))
     return Demote(position, record, hash, doubtful);
   if (own && !ends) {
     if (!record.unresolved || own->unresolved) return Relocate(position, record, hash, own->unresolved);
@@ -157,6 +157,13 @@ absl::Status CompactionBatch::Demote(Position from, const Record& record, uint64
   return absl::OkStatus();
 }
 
+// At most half of them, or nothing would be won where all that the index holds is hot.
+bool CompactionBatch::StaysAsHot(Position position, uint64_t hash) const {
+  if (work_.records_moved >= work_.records_demoted) return false;
+  HashIndex::Latch latch(parts_.index, hash);
+  return parts_.log.UsesOf(position) > 1 || parts_.cache.Find(position, Use::kIgnore).has_value();
+}
+
 absl::Status CompactionBatch::FlushIfFull() {
   return transfer_.full() ? transfer_.Flush(late_doubts_) : absl::OkStatus();
 }
@@ -183,9 +190,24 @@ absl::Status CompactionBatch::Relocate(Position from, Record record, uint64_t ha
   const bool linked = record.displaced != 0;
   const auto to = Write(record);
   if (!to.ok()) return to.status();
+  KeepHot(from, *to, record, hash);
   moves_.push_back({.hash = hash, .from = from, .linked = linked, .to = *to});
   ++work_.records_moved;
   return absl::OkStatus();
+}
+
+// Before anybody can ask for the copy.
+void CompactionBatch::KeepHot(Position from, Position to, const Record& record, uint64_t hash) {
+  uint32_t uses = 0;
+  {
+    HashIndex::Latch latch(parts_.index, hash);
+    uses = parts_.log.UsesOf(from);
+  }
+  if (uses > 1) {
+    parts_.cache.Insert(to, record, 0);
+  } else {
+    parts_.cache.Move(from, to, record);
+  }
 }
 
 // A record is dropped: what it had superseded must stay dead.

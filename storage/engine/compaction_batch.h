@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "storage/cache/record_cache.h"
 #include "storage/clock.h"
 #include "storage/engine/deep_cold.h"
 #include "storage/engine/grave_list.h"
@@ -41,6 +42,7 @@ class CompactionBatch {
     MemoryBudget& budget;
     HashIndex& index;
     BlockLog& log;
+    RecordCache& cache;
     SlotCounts& counts;
     GraveList& graves;
     DeepCold& cold;
@@ -109,7 +111,9 @@ class CompactionBatch {
   void Forget(uint64_t hash, Position head);
   absl::Status Relocate(Position from, Record record, uint64_t hash, bool unresolved);
   absl::Status Demote(Position from, const Record& record, uint64_t hash, std::optional<uint64_t>& doubtful);
+  bool StaysAsHot(Position position, uint64_t hash) const;
   absl::Status FlushIfFull();
+  void KeepHot(Position from, Position to, const Record& record, uint64_t hash);
   absl::Status BuryDisplaced(const Record& record, uint64_t hash, std::optional<uint64_t>& doubtful);
   absl::StatusOr<uint64_t> HashAt(Position position);
   absl::Status Bury(uint64_t hash, Position dead);

@@ -276,8 +276,8 @@ void Compactor::Begin(Aim aim, const std::vector<BlockLog::Usage>& victims) {
   }
   // Oldest first, so that what was written together stays together.
   std::sort(sequences.begin(), sequences.end());
-  // What moves to the cold store leaves graves at most.
-  if (aim == Aim::kDemote) live = 0;
+  // What moves to the cold store leaves graves, and what is hot, at most half.
+  if (aim == Aim::kDemote) live /= 2;
   const auto count =
       static_cast<uint32_t>(((live + live / 4) / parts_.batch.block_bytes + 2) * numbers_factor_ + 1);
   parts_.batch.log.SetAside(count, [this, gate = gate_, &background = parts_.background, aim, count,

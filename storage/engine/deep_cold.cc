@@ -19,6 +19,10 @@ constexpr uint64_t kMaxStep = uint64_t{16} << 20;
 // The writers' block, the next one, and what waits for the disk or was just written.
 constexpr uint64_t kBlocks = 5;
 
+// A record that is read a second time while as many others as a thousandth of the memory's bytes are read is
+// hot.
+constexpr uint64_t kLimitPerDoorkeeperByte = 512;
+
 constexpr uint64_t kMinTransferBytes = uint64_t{1} << 20;
 constexpr uint64_t kMaxTransferBytes = uint64_t{64} << 20;
 
@@ -27,6 +31,8 @@ constexpr uint64_t kMaxTransferBytes = uint64_t{64} << 20;
 uint64_t DeepCold::transfer_bytes() const {
   return std::clamp(parts_.budget.limit() / 16, kMinTransferBytes, kMaxTransferBytes);
 }
+
+uint64_t DeepCold::DoorkeeperBytes() const { return parts_.budget.limit() / kLimitPerDoorkeeperByte; }
 
 uint64_t DeepCold::SharedBytes() const {
   const uint64_t limit = parts_.budget.limit();
@@ -90,14 +96,15 @@ bool DeepCold::Gather(Share share, uint64_t& gathered, uint64_t wanted) {
 absl::StatusOr<bool> DeepCold::Make() {
   if (owned_ != nullptr) return true;
   if (!Gather(Share::kCompaction, transfers_, transfer_bytes())) return false;
-  if (!Gather(Share::kCold, granted_, WantedBytes(0))) return false;
+  if (!Gather(Share::kCold, granted_, WantedBytes(0) + DoorkeeperBytes())) return false;
   auto opened = ColdStore::Open({.directory = parts_.directory,
                                  .store_id = parts_.store_id,
-                                 .memory_bytes = granted_,
+                                 .memory_bytes = granted_ - DoorkeeperBytes(),
                                  .most_memory_bytes = MostBytes()},
                                 parts_.files);
   if (!opened.ok()) return opened.status();
   owned_ = *std::move(opened);
+  doorkeeper_ = std::make_unique<Doorkeeper>(DoorkeeperBytes() / sizeof(uint64_t));
   store_.store(owned_.get(), std::memory_order_release);
   return true;
 }
@@ -105,8 +112,8 @@ absl::StatusOr<bool> DeepCold::Make() {
 void DeepCold::Grow() {
   if (owned_ == nullptr) return;
   const uint64_t before = granted_;
-  Gather(Share::kCold, granted_, WantedBytes(owned_->live_keys()));
-  if (granted_ != before) owned_->Grow(granted_);
+  Gather(Share::kCold, granted_, WantedBytes(owned_->live_keys()) + DoorkeeperBytes());
+  if (granted_ != before) owned_->Grow(granted_ - DoorkeeperBytes());
 }
 
 absl::Status DeepCold::Close() {

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "storage/cache/doorkeeper.h"
 #include "storage/cold/cold_store.h"
 #include "storage/file_system.h"
 #include "storage/log/format.h"
@@ -54,6 +55,9 @@ class DeepCold {
   // cold. Thread-safe.
   uint64_t slots_limit() const;
 
+  // True if a key with this hash was asked for a short while ago already: it should come back. Thread-safe.
+  bool IsReadAgain(uint64_t hash) { return doorkeeper_ != nullptr && doorkeeper_->Seen(hash); }
+
   // For scans, which may not miss what moves while they look elsewhere. Thread-safe.
 
   // Everything that was demoted since the store was opened stood in the log before here, or was there when it
@@ -92,13 +96,15 @@ class DeepCold {
   // The most that the store gets of it, and what it should have for so many keys.
   uint64_t MostBytes() const { return std::max(kMinColdMemoryBytes, SharedBytes() / 3); }
   uint64_t WantedBytes(uint64_t keys) const;
+  uint64_t DoorkeeperBytes() const;
   bool Gather(Share share, uint64_t& gathered, uint64_t wanted);
 
   const Parts parts_;
   std::unique_ptr<ColdStore> owned_;
+  std::unique_ptr<Doorkeeper> doorkeeper_;  // as the store
   std::vector<MemoryBudget::Grant> memory_;
   uint64_t transfers_ = 0;  // bytes of them that are taken for transfers
-  uint64_t granted_ = 0;    // and for the store
+  uint64_t granted_ = 0;    // and for the store and the doorkeeper
   // Release when the store is open; acquire by everybody else.
   std::atomic<ColdStore*> store_{nullptr};
   // Release when it changes, acquire by scans; one thread at a time changes it.

@@ -13,6 +13,8 @@ namespace {
 
 constexpr uint32_t kBlocksInMemory = 32;
 constexpr uint32_t kMinBlocksInMemory = 4;
+// Of memory, for what the index may need soon.
+constexpr uint64_t kHeadroomShare = 64;
 
 // More partitions, fewer waits for a latch; each takes some hundred bytes even when empty.
 int PartitionBits(uint64_t memory_bytes) {
@@ -57,7 +59,7 @@ absl::Status Engine::Impl::OpenFiles() {
   auto identity = OpenIdentity(options_.directory, block_bytes, world_.files, world_.random);
   if (!identity.ok()) return identity.status();
   identity_ = *identity;
-  const uint64_t needed = uint64_t{kMinBlocksInMemory} * identity_.block_bytes +
+  const uint64_t needed = kMinBlocksInMemory * BlockMemory::bytes_of(identity_.block_bytes) +
                           CompactionBatch::memory_bytes(identity_.block_bytes) +
                           HashIndex::initial_bytes(PartitionBits(options_.memory_bytes));
   if (options_.memory_bytes < needed) {
@@ -86,6 +88,14 @@ absl::Status Engine::Impl::Open() {
                                                      .budget = budget_});
   if (absl::Status status = cold_->OpenIfPresent(); !status.ok()) return status;
   index_ = std::make_unique<HashIndex>(budget_, PartitionBits(options_.memory_bytes));
+  cache_ = std::make_unique<RecordCache>(
+      RecordCache::Collaborators{.budget = budget_,
+                                 .may_grow = [this](uint64_t bytes) { return MayCacheGrow(bytes); },
+                                 .wait_for_latches = [this] { index_->WaitForLatches(); }});
+  heat_ = std::make_unique<Heat>(Heat::Parts{
+      .index = *index_, .cache = *cache_, .executor = world_.reads, .hash_of = [this](std::string_view key) {
+        return HashOf(key);
+      }});
   const std::string log_directory = directory + "/" + kLogDirectory;
   Replayed replayed;
   const auto replay = [&](Position position, const DecodedRecord& decoded) {
@@ -102,16 +112,22 @@ absl::Status Engine::Impl::Open() {
                                    .store_id = identity_.store_id,
                                    .block_bytes = identity_.block_bytes,
                                    .flush_interval = options_.flush_interval,
-                                   .memory_headroom = options_.memory_bytes / 64};
+                                   .memory_headroom = headroom()};
   auto log = BlockLog::Open(config,
                             {.files = world_.files,
                              .budget = budget_,
                              .commits = world_.commits,
-                             .wait_for_latches = [this] { index_->WaitForLatches(); }},
+                             .wait_for_latches = [this] { index_->WaitForLatches(); },
+                             .before_leaving =
+                                 [this](std::shared_ptr<LeavingBlock> block, std::function<void()> done) {
+                                   heat_->Copy(std::move(block), std::move(done));
+                                 },
+                             .shrink_cache = [this](uint64_t bytes) { return cache_->Shrink(bytes); }},
                             *std::move(recovered));
   if (!log.ok()) return log.status();
   log_ = *std::move(log);
   cold_->NoteDemoted(log_->Freeze());
+  room_maker_.store(log_.get(), std::memory_order_release);
   if (absl::Status status = OpenCompactor(replayed, *std::move(roster)); !status.ok()) return status;
   recovery_time_ = std::chrono::steady_clock::now() - start;
   open_ = true;
@@ -197,6 +213,7 @@ absl::Status Engine::Impl::OpenCompactor(const Replayed& replayed, Roster roster
                                         .budget = budget_,
                                         .index = *index_,
                                         .log = *log_,
+                                        .cache = *cache_,
                                         .counts = counts_,
                                         .graves = graves_,
                                         .cold = *cold_,
@@ -222,6 +239,7 @@ absl::Status Engine::Impl::Close() {
   open_ = false;
   gate_.Close();
   compactor_->Stop();
+  heat_->Stop();
   auto end = log_->Close();
   const absl::Status cold = cold_->Close();
   if (end.ok()) {
@@ -231,6 +249,21 @@ absl::Status Engine::Impl::Close() {
   }
   lock_.reset();
   return end.ok() ? cold : end.status();
+}
+
+uint64_t Engine::Impl::headroom() const {
+  return std::max(options_.memory_bytes / kHeadroomShare, 4 * cache_->segment_bytes());
+}
+
+// It leaves what the index may need soon, and the blocks leave it memory as long as they have enough.
+bool Engine::Impl::MayCacheGrow(uint64_t bytes) {
+  if (budget_.available() >= headroom() + bytes) return true;
+  BlockLog* const log = room_maker_.load(std::memory_order_acquire);
+  if (log == nullptr || !log->HasMemoryToSpare()) return false;
+  // What is copied before the first blocks leave needs some of it at once.
+  const bool at_once = budget_.available() >= headroom() / 4 + bytes;
+  log->MakeRoomFor(bytes);
+  return at_once;
 }
 
 bool Engine::Impl::Enter(absl::Status& refusal) {
@@ -293,6 +326,8 @@ EngineStats Engine::Impl::Stats() const {
   stats.block_bytes = budget_.used(Share::kBlocks);
   stats.chunk_table_bytes = budget_.used(Share::kChunkTables);
   stats.compaction_bytes = budget_.used(Share::kCompaction);
+  stats.cache_bytes = budget_.used(Share::kCache);
+  stats.cached_records = cache_->records();
   stats.blocks = log.blocks;
   stats.resident_blocks = log.resident_blocks;
   stats.disk_bytes = log.disk_bytes;
@@ -320,6 +355,7 @@ EngineStats Engine::Impl::Stats() const {
   stats.hits_memory = load(count_.hits_memory);
   stats.hits_disk = load(count_.hits_disk);
   stats.hits_deep = load(count_.hits_deep);
+  stats.promoted_records = load(count_.promoted);
   stats.misses = load(count_.misses);
   stats.disk_reads = load(count_.disk_reads);
   stats.disk_reads_by = world_.disk.name();

@@ -10,11 +10,13 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 
+#include "storage/cache/record_cache.h"
 #include "storage/engine.h"
 #include "storage/engine/blind_writes.h"
 #include "storage/engine/compactor.h"
 #include "storage/engine/deep_cold.h"
 #include "storage/engine/grave_list.h"
+#include "storage/engine/heat.h"
 #include "storage/engine/lookup.h"
 #include "storage/engine/resolver.h"
 #include "storage/engine/slot_counts.h"
@@ -92,11 +94,14 @@ class Engine::Impl {
   void Inter(Position dead, const Replayed& replayed);
   absl::Status OpenCompactor(const Replayed& replayed, Roster roster);
   void FillCold(EngineStats& stats) const;
-  Chains chains() const { return {*log_, buried_, *cold_}; }
+  Chains chains() const { return {*log_, *cache_, buried_, *cold_}; }
+  uint64_t headroom() const;
+  bool MayCacheGrow(uint64_t bytes);
 
   // read.cc
   void ReadOn(std::unique_ptr<ColdGet> get, Lookup::Step step);
   void GoOn(std::unique_ptr<ColdGet> get, const absl::Status& status);
+  void Promote(HashIndex::Latch& latch, const Record& record);
   std::optional<Entry> EntryOf(Lookup& lookup) const;
   absl::Status ReadForLookup(Lookup& lookup);
 
@@ -136,8 +141,11 @@ class Engine::Impl {
   StoreIdentity identity_;
   std::unique_ptr<HashIndex> index_;
   std::unique_ptr<DeepCold> cold_;
+  std::unique_ptr<RecordCache> cache_;
+  std::unique_ptr<Heat> heat_;
   std::unique_ptr<BlockLog> log_;
-  absl::flat_hash_set<Position> buried_;  // see Chains; constant when the store is open
+  std::atomic<BlockLog*> room_maker_{nullptr};  // log_, when it is open; release, acquire by the cache
+  absl::flat_hash_set<Position> buried_;        // see Chains; constant when the store is open
   SlotCounts counts_;
   GraveList graves_;
   BlindWrites blind_writes_;
@@ -151,7 +159,8 @@ class Engine::Impl {
   uint64_t truncated_bytes_ = 0;
 
   struct Counters {
-    std::atomic<uint64_t> gets{0}, hits_memory{0}, hits_disk{0}, hits_deep{0}, misses{0}, disk_reads{0};
+    std::atomic<uint64_t> gets{0}, hits_memory{0}, hits_disk{0}, hits_deep{0}, promoted{0}, misses{0},
+        disk_reads{0};
     std::atomic<uint64_t> sets{0}, deletes{0}, updates_in_place{0}, conditions_failed{0};
   };
   mutable Counters count_;

@@ -26,12 +26,12 @@ Lookup::Step Lookup::Walk(const Chains& chains, std::string_view key, const Slot
     read_.Take();
   }
   while (walk_.Next(chains)) {
-    const auto resident = chains.log.Resident(position());
-    if (!resident) {
+    const auto record = chains.InMemory(position(), Use::kCount);
+    if (!record) {
       read_.Aim(chains.log.Hold(position()), position());
       return Step::kRead;
     }
-    if (Matches(key, *resident)) return Step::kFound;
+    if (Matches(key, *record)) return Step::kFound;
   }
   ended_ = true;
   return Deep(chains, key, erasures);

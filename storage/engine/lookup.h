@@ -46,7 +46,7 @@ class Lookup {
   // True if the record is in deep cold, and has no position.
   bool deep() const { return from_deep_; }
   Position position() const { return walk_.position(); }
-  // Its views live as long as the latch if it is resident, else as long as this.
+  // Its views live as long as the latch if it is in memory, else as long as this.
   const Record& record() const { return record_; }
   uint32_t record_bytes() const { return record_bytes_; }
   // True if the record was read from the disk.

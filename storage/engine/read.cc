@@ -47,8 +47,10 @@ std::optional<Entry> Engine::Impl::EntryOf(Lookup& lookup) const {
       entry.value = Value(std::move(chunk), value);
       return entry;
     }
-    if (auto block = log_->Pin(lookup.position())) {
-      entry.value = Value(std::move(block), record.value);
+    auto memory = log_->Pin(lookup.position());
+    if (memory == nullptr) memory = cache_->Pin(lookup.position());
+    if (memory != nullptr) {
+      entry.value = Value(std::move(memory), record.value);
       return entry;
     }
   }
@@ -99,6 +101,20 @@ void Engine::Impl::ReadOn(std::unique_ptr<ColdGet> get, Lookup::Step step) {
   });
 }
 
+// Gives a record of deep cold a copy in the log, if there is room for it at once. Deep cold keeps its own
+// until somebody finds out that it is of no more use.
+void Engine::Impl::Promote(HashIndex::Latch& latch, const Record& record) {
+  if (!IsLive(record)) return;
+  const Position bound = log_->bound();
+  if (!latch.Reserve(bound)) return;
+  const auto appended = log_->Append(record, bound);
+  if (!appended) return;
+  const Slot slot = {.position = appended->position, .shadow = true};
+  latch.Insert(slot);
+  counts_.Changed(std::nullopt, slot);
+  Count(count_.promoted);
+}
+
 void Engine::Impl::GoOn(std::unique_ptr<ColdGet> get, const absl::Status& status) {
   if (!status.ok()) {
     get->done(status);
@@ -110,9 +126,13 @@ void Engine::Impl::GoOn(std::unique_ptr<ColdGet> get, const absl::Status& status
   {
     HashIndex::Latch latch(*index_, get->hash);
     step = get->lookup.Walk(chains(), get->key, latch.Find(), latch.erasures());
+    const bool deep = step == Lookup::Step::kFound && get->lookup.deep();
+    if (deep && cold_->IsReadAgain(get->hash)) Promote(latch, get->lookup.record());
     if (step == Lookup::Step::kFound) entry = EntryOf(get->lookup);
   }
   if (step == Lookup::Step::kRead || step == Lookup::Step::kDeep) return ReadOn(std::move(get), step);
+  if (step == Lookup::Step::kFound && get->lookup.cold())
+    cache_->Offer(get->lookup.position(), get->lookup.record());
   Count(!entry ? count_.misses : get->lookup.deep() ? count_.hits_deep : count_.hits_disk);
   get->done(std::move(entry));
   gate_.Leave();

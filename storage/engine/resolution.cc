@@ -74,8 +74,8 @@ Resolution::Step Resolution::Walk(const Chains& chains, const Slots& heads,
     const auto known = known_.find(position);
     if (known != known_.end()) {
       Take(DecodeRecord(known->second, position, 0)->record, covers);
-    } else if (const auto resident = chains.log.Resident(position)) {
-      Take(resident->record, covers);
+    } else if (const auto record = chains.InMemory(position, Use::kIgnore)) {
+      Take(record->record, covers);
     } else if (chains.log.Stands(position)) {
       read_.Aim(chains.log.Hold(position), position);
       return Step::kRead;

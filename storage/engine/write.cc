@@ -145,9 +145,10 @@ Engine::Impl::Target Engine::Impl::Choose(std::string_view key, const Slots& slo
   std::optional<Slot> blind;
   int cold = 0;
   for (const Slot& slot : slots) {
-    const auto record = log_->Resident(slot.position);
+    const auto record = chains().InMemory(slot.position, Use::kIgnore);
+    // The cache has its own encoding.
+    const uint32_t bytes = record ? log_->BytesAt(slot.position, record->record) : 0;
     if (slot.position == known) {
-      const uint32_t bytes = record ? record->bytes : 0;
       return {.slot = slot, .record = record, .same_key = true, .bytes = bytes};
     }
     if (!record) {
@@ -159,7 +160,7 @@ Engine::Impl::Target Engine::Impl::Choose(std::string_view key, const Slots& slo
       target.slot = slot;
       target.record = record;
       target.same_key = true;
-      target.bytes = record->bytes;
+      target.bytes = bytes;
     }
   }
   target.hidden |= cold > 0;
@@ -214,6 +215,11 @@ Engine::Impl::WriteStep Engine::Impl::Put(HashIndex::Latch& latch, uint64_t hash
                      .tombstone = record.tombstone,
                      .shadow = target.same_key ? target.slot->shadow : target.deep};
   if (target.slot) {
+    if (target.same_key) {
+      // Who is overwritten again is in use.
+      log_->Touch(appended->position);
+      cache_->Cool(target.slot->position);
+    }
     latch.Replace(target.slot->position, slot);
     // A delete was counted as dead from the beginning.
     if (!target.slot->tombstone) log_->MarkDead(target.slot->position, target.bytes);

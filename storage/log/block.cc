@@ -47,7 +47,7 @@ uint64_t BlockUse::ExpiredBytes(uint64_t now_ms) const {
 }
 
 std::shared_ptr<BlockMemory> BlockMemory::Allocate(MemoryBudget& budget, uint32_t bytes) {
-  MemoryBudget::Grant grant = budget.Take(MemoryBudget::Share::kBlocks, bytes);
+  MemoryBudget::Grant grant = budget.Take(MemoryBudget::Share::kBlocks, bytes_of(bytes));
   if (!grant) return nullptr;
   void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) return nullptr;
@@ -55,6 +55,19 @@ std::shared_ptr<BlockMemory> BlockMemory::Allocate(MemoryBudget& budget, uint32_
 }
 
 BlockMemory::~BlockMemory() { munmap(data_, bytes_); }
+
+bool BlockMemory::AnyUse(uint32_t begin, uint32_t end) const {
+  for (uint32_t granule = begin / kGranule; granule * kGranule < end;) {
+    const auto [word, shift] = UsesAt(granule * kGranule);
+    const uint64_t rest = word->load(std::memory_order_relaxed) >> shift;
+    const uint32_t granules =
+        std::min(kGranulesPerWord - shift / 2, (end - granule * kGranule + kGranule - 1) / kGranule);
+    if (granules == kGranulesPerWord ? rest != 0 : (rest & ((uint64_t{1} << 2 * granules) - 1)) != 0)
+      return true;
+    granule += granules;
+  }
+  return false;
+}
 
 absl::StatusOr<DecodedRecord> ColdChunk::RecordAt(Position at) const {
   if (at >= position + sizeof(ChunkHeader) && at < position + bytes.size()) {

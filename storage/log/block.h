@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -15,10 +16,12 @@
 #include "storage/file_system.h"
 #include "storage/log/format.h"
 #include "storage/memory_budget.h"
+#include "storage/thread_annotations.h"
 
 namespace thermocline::storage {
 
-// The contiguous memory of one block, zeroed at first; taken from the budget until destroyed.
+// The contiguous memory of one block, zeroed at first, and which parts of it were used lately; taken from the
+// budget until destroyed.
 class BlockMemory {
  public:
   // nullptr if the budget has no room for it.
@@ -29,13 +32,62 @@ class BlockMemory {
 
   char* data() const { return data_; }
 
+  // Counts a use of the record at `offset`, up to two. Thread-safe, as the two below; nothing is ordered by
+  // it. Records that begin in the same 64 bytes share their uses.
+  void Touch(uint32_t offset) {
+    const auto [word, shift] = UsesAt(offset);
+    const uint64_t uses = word->load(std::memory_order_relaxed) >> shift & kUses;
+    // Bits are only set, so two at once count as one. Nothing is written for what is hot already.
+    if (uses != kUses) word->fetch_or((uses << 1 | 1) << shift, std::memory_order_relaxed);
+  }
+  // 0, 1, or 2 for more.
+  uint32_t uses(uint32_t offset) const {
+    const auto [word, shift] = UsesAt(offset);
+    return static_cast<uint32_t>(std::popcount(word->load(std::memory_order_relaxed) >> shift & kUses));
+  }
+  bool AnyUse(uint32_t begin, uint32_t end) const;
+
+  // Of a block with its bookkeeping.
+  static uint64_t bytes_of(uint32_t block_bytes) { return block_bytes + block_bytes / kBytesPerByteOfUses; }
+
  private:
+  static constexpr uint32_t kGranule = 64;
+  static constexpr uint32_t kGranulesPerWord = 32;
+  static constexpr uint64_t kUses = 3;
+  static constexpr uint32_t kBytesPerByteOfUses = kGranule * kGranulesPerWord / sizeof(uint64_t);
+
+  struct UsesPlace {
+    std::atomic<uint64_t>* word;
+    uint32_t shift;
+  };
+  UsesPlace UsesAt(uint32_t offset) const {
+    const uint32_t granule = offset / kGranule;
+    return {&uses_[granule / kGranulesPerWord], granule % kGranulesPerWord * 2};
+  }
+
   BlockMemory(MemoryBudget::Grant grant, char* data, uint32_t bytes)
-      : grant_(std::move(grant)), data_(data), bytes_(bytes) {}
+      : grant_(std::move(grant)),
+        data_(data),
+        bytes_(bytes),
+        uses_(new std::atomic<uint64_t>[bytes / (kGranule * kGranulesPerWord)] {}) {}
 
   const MemoryBudget::Grant grant_;
   char* const data_;
   const uint32_t bytes_;
+  const std::unique_ptr<std::atomic<uint64_t>[]> uses_;
+};
+
+// A sealed block that is to leave memory, while what is hot of it is copied elsewhere. Thread-safe.
+struct LeavingBlock {
+  LeavingBlock(std::shared_ptr<BlockMemory> bytes, Position begin, uint32_t end)
+      : start(begin), used(end), memory(std::move(bytes)) {}
+
+  const Position start;  // of the block
+  const uint32_t used;   // up to here chunks stand, none of which changes any more
+  std::atomic<bool> copied{false};
+  Mutex mutex;
+  // nullptr: it is needed elsewhere, and what was not copied by now goes.
+  std::shared_ptr<BlockMemory> memory ABSL_GUARDED_BY(mutex);
 };
 
 // A chunk as the disk returned it, its checksum verified.

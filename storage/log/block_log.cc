@@ -8,7 +8,13 @@
 #include <fmt/format.h>
 
 namespace thermocline::storage {
-namespace {}  // namespace
+namespace {
+
+// The window of resident blocks: what is written last is often used soon, and writers need some blocks.
+constexpr uint64_t kWindowShare = 8;
+constexpr uint64_t kLeastWindow = 2;  // and the next block
+
+}  // namespace
 
 BlockLog::BlockLog(const Config& config, const Collaborators& world)
     : config_(config), world_(world), gate_(std::make_shared<Gate>()) {}
@@ -31,7 +37,7 @@ absl::StatusOr<std::unique_ptr<BlockLog>> BlockLog::Open(const Config& config, c
   }
   log->resident_blocks_ = log->resident_.size();
   if (absl::Status status = FreeGarbage(recovered, world.files); !status.ok()) return status;
-  if (absl::Status status = log->PrepareNextBlock(); !status.ok()) return status;
+  if (absl::Status status = log->PrepareNextBlock(Urgency::kNow); !status.ok()) return status;
   if (absl::Status status = FinishRecovery(config.directory, config.store_id, recovered, world.files);
       !status.ok()) {
     return status;
@@ -236,6 +242,36 @@ std::shared_ptr<const void> BlockLog::Pin(Position position) const {
   const Block* block = BlockOf(position);
   if (block->resident.load(std::memory_order_acquire) == nullptr) return nullptr;
   return block->memory;
+}
+
+void BlockLog::Touch(Position position) const {
+  const Block* block = BlockOf(position);
+  if (block == nullptr || block->resident.load(std::memory_order_acquire) == nullptr) return;
+  block->memory->Touch(static_cast<uint32_t>(position - block->position_of(0)));
+}
+
+uint32_t BlockLog::UsesOf(Position position) const {
+  const Block* block = BlockOf(position);
+  if (block == nullptr || block->resident.load(std::memory_order_acquire) == nullptr) return 0;
+  return block->memory->uses(static_cast<uint32_t>(position - block->position_of(0)));
+}
+
+uint32_t BlockLog::BytesAt(Position position, const Record& record) const {
+  const Block* block = BlockOf(position);
+  return block == nullptr ? 0 : EncodedBytes(record, position, block->base_version);
+}
+
+bool BlockLog::HasMemoryToSpare() const {
+  const uint64_t index = world_.budget.used(MemoryBudget::Share::kIndex);
+  const uint64_t rest = world_.budget.limit() - std::min(world_.budget.limit(), index);
+  const uint64_t window = std::max(kLeastWindow, rest / kWindowShare / config_.block_bytes);
+  return resident_blocks_.load(std::memory_order_relaxed) > window;
+}
+
+void BlockLog::MakeRoomFor(uint64_t bytes) {
+  wanted_bytes_.store(bytes, std::memory_order_relaxed);
+  MutexLock lock(mutex_);
+  ScheduleCommit();
 }
 
 BlockHold BlockLog::Hold(Position position) const {

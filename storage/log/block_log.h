@@ -52,6 +52,11 @@ class BlockLog {
     Executor& commits;
     // Returns when all latches held at the call are released. Called by the committer, without a lock.
     std::function<void()> wait_for_latches;
+    // Copies what is hot of a block, and calls `done`, from any thread, when its memory is not needed any
+    // more. Called by the committer, without a lock; empty: nothing is copied.
+    std::function<void(std::shared_ptr<LeavingBlock>, std::function<void()> done)> before_leaving;
+    // Gives memory of the cache back, at least so many bytes if it has them, and returns how many. As above.
+    std::function<uint64_t(uint64_t bytes)> shrink_cache;
   };
 
   struct Appended {
@@ -99,6 +104,12 @@ class BlockLog {
   // Keeps the block of a record that is not resident, to read it from the disk without a latch. Under a
   // latch. Empty: the block is gone, and nothing that lives was in it.
   BlockHold Hold(Position position) const;
+  // The record at `position`, if its block is in memory, was used. Under a latch.
+  void Touch(Position position) const;
+  // How often, up to two; 0 if it is not resident. Under a latch.
+  uint32_t UsesOf(Position position) const;
+  // Bytes of a record that stands at `position`, whose block is sealed. Under a latch.
+  uint32_t BytesAt(Position position, const Record& record) const;
   // Under a latch.
   bool Stands(Position position) const { return BlockOf(position) != nullptr; }
   // The record at `position` is not needed any more; `bytes` is its size, 0 if that is not known. Under a
@@ -110,6 +121,12 @@ class BlockLog {
     MutexLock lock(mutex_);
     return horizon_;
   }
+  // True if blocks can leave memory for the sake of the cache: they have a good part of what the index
+  // leaves.
+  bool HasMemoryToSpare() const;
+  // Lets blocks leave memory, soon, until so many bytes are free, if they have memory to spare.
+  void MakeRoomFor(uint64_t bytes);
+
   // Closes the open chunk: everything before the returned position will never change.
   Position Freeze();
   // The next records will stand below it, for a while at least: half as far again as the log has come.
@@ -220,10 +237,14 @@ class BlockLog {
   void FinishSealed(Block& block);
   void Advance(Position target);
   void Fail(const absl::Status& status);
-  absl::Status PrepareNextBlock();
+  // How much a writer waits for what is to be done.
+  enum class Urgency { kSoon, kNow };
+  absl::Status PrepareNextBlock(Urgency urgency);
   absl::StatusOr<std::unique_ptr<Block>> CreateBlock();
   absl::Status KeepHeadroom();
-  bool EvictOldest();
+  bool FreeMemory(uint64_t bytes, Urgency urgency);
+  bool IsReadyToLeave(const Block& block);
+  bool EvictOldest(Urgency urgency);
   absl::StatusOr<uint64_t> TakeNumbers(uint32_t count);
   void SetNumbersAside(const absl::Status& log_status);
   void RetireBlocks();
@@ -269,8 +290,10 @@ class BlockLog {
   uint64_t next_sequence_ = 1;
   uint64_t last_sequence_ = 0;                   // of the newest block that stands in the log
   std::deque<Block*> resident_;                  // sealed, on the disk and in memory; oldest first
+  std::shared_ptr<LeavingBlock> leaving_;        // the oldest of them, perhaps
   std::vector<std::unique_ptr<Block>> retired_;  // still held by readers
 
+  std::atomic<uint64_t> wanted_bytes_{0};  // by the cache
   std::atomic<uint64_t> blocks_{0};
   std::atomic<uint64_t> resident_blocks_{0};
   std::atomic<uint64_t> disk_bytes_{0};

@@ -60,18 +60,20 @@ bool BlockLog::CommitIsDue() {
 void BlockLog::RunCommitter(bool must_commit) {
   std::deque<Done> parked;
   absl::Status status;
+  Urgency urgency = Urgency::kSoon;
   {
     MutexLock lock(mutex_);
     status = failure_;
     must_commit |= CommitIsDue();
     parked = TakeParked();
+    if (!parked.empty() || cursor_ > config_.block_bytes / 2) urgency = Urgency::kNow;
   }
   // What a failed write or sync left on the disk is unknown, and a second sync would prove nothing.
   if (status.ok() && must_commit) status = Commit();
   if (!status.ok()) {
     Fail(status);
   } else {
-    status = PrepareNextBlock();
+    status = PrepareNextBlock(urgency);
     if (status.ok()) status = KeepHeadroom();
   }
   if (!status.ok()) {
@@ -182,10 +184,17 @@ absl::Status BlockLog::OutcomeUnknown(const absl::Status& failure) {
       fmt::format("the write may or may not survive a restart: {}", std::string(failure.message())));
 }
 
-absl::Status BlockLog::PrepareNextBlock() {
+absl::Status BlockLog::PrepareNextBlock(Urgency urgency) {
   {
     MutexLock lock(mutex_);
     if (next_ != nullptr) return absl::OkStatus();
+  }
+  const uint64_t needed =
+      BlockMemory::bytes_of(config_.block_bytes) + ChunkTable::bytes_of(config_.block_bytes);
+  while (urgency == Urgency::kSoon && world_.budget.available() < needed) {
+    if (FreeMemory(needed, urgency)) continue;
+    if (leaving_ != nullptr) return absl::OkStatus();  // the committer runs again when it has been copied
+    break;
   }
   auto block = CreateBlock();
   MutexLock lock(mutex_);
@@ -213,7 +222,8 @@ absl::StatusOr<std::unique_ptr<Block>> BlockLog::CreateBlock() {
           world_.budget.Take(Share::kChunkTables, ChunkTable::bytes_of(config_.block_bytes));
     }
     block->memory = BlockMemory::Allocate(world_.budget, config_.block_bytes);
-  } while (!(block->memory != nullptr && block->table_memory) && EvictOldest());
+  } while (!(block->memory != nullptr && block->table_memory) &&
+           FreeMemory(BlockMemory::bytes_of(config_.block_bytes), Urgency::kNow));
   if (block->memory == nullptr || !block->table_memory) {
     return absl::ResourceExhaustedError(
         fmt::format("no memory for another block of {} bytes within the limit of {}: raise --memory",
@@ -269,7 +279,7 @@ absl::StatusOr<uint64_t> BlockLog::TakeNumbers(uint32_t count) {
   if (first + count >= BlockTable::kEnd)
     return absl::ResourceExhaustedError("the log has used up its block numbers");
   next_sequence_ += count;
-  if (absl::Status status = PrepareNextBlock(); !status.ok()) return status;
+  if (absl::Status status = PrepareNextBlock(Urgency::kNow); !status.ok()) return status;
   MutexLock lock(mutex_);
   // A writer may have filled the open block just now, and gone on in the new one.
   if (open_->sequence >= first + count) return first;
@@ -302,6 +312,7 @@ void BlockLog::RetireBlocks() {
   for (const auto& block : removed) {
     const auto resident = std::find(resident_.begin(), resident_.end(), block.get());
     if (resident == resident_.end()) continue;
+    if (resident == resident_.begin()) leaving_.reset();
     resident_.erase(resident);
     block->resident.store(nullptr, std::memory_order_release);
     resident_blocks_.fetch_sub(1, std::memory_order_relaxed);
@@ -324,18 +335,59 @@ void BlockLog::RetireBlocks() {
 absl::Status BlockLog::Unlink(uint64_t sequence) { return world_.files.Remove(PathOf(sequence)); }
 
 absl::Status BlockLog::KeepHeadroom() {
-  while (world_.budget.available() < config_.memory_headroom && EvictOldest()) {
+  const uint64_t headroom = config_.memory_headroom;
+  const auto available = [this] { return world_.budget.available(); };
+  while (available() < headroom) {
+    const Urgency urgency = available() < headroom / 8 ? Urgency::kNow : Urgency::kSoon;
+    if (!FreeMemory(headroom - available(), urgency)) break;
   }
-  if (world_.budget.available() >= std::min(config_.memory_headroom, kIndexStep)) return absl::OkStatus();
+  const uint64_t wanted = wanted_bytes_.load(std::memory_order_relaxed);
+  if (wanted != 0) {
+    while (available() < headroom + wanted && HasMemoryToSpare() && EvictOldest(Urgency::kSoon)) {
+    }
+    // What is still missing after the block that leaves now is asked for again.
+    if (leaving_ == nullptr) wanted_bytes_.store(0, std::memory_order_relaxed);
+  }
+  if (available() >= std::min(headroom, kIndexStep)) return absl::OkStatus();
   return absl::ResourceExhaustedError(fmt::format(
       "the index of all keys takes {} of {} bytes of memory, and no block can leave it any more: raise "
       "--memory",
       world_.budget.used(Share::kIndex), world_.budget.limit()));
 }
 
-bool BlockLog::EvictOldest() {
+// By one block, or a part of the cache. False: there is nothing, or the block is not ready.
+bool BlockLog::FreeMemory(uint64_t bytes, Urgency urgency) {
+  if (world_.shrink_cache && !HasMemoryToSpare() && world_.shrink_cache(bytes) != 0) return true;
+  return EvictOldest(urgency);
+}
+
+// What is hot of it has been copied. Else that begins.
+bool BlockLog::IsReadyToLeave(const Block& block) {
+  if (!world_.before_leaving || !block.memory->AnyUse(0, block.used)) return true;
+  if (leaving_ == nullptr || leaving_->start != block.position_of(0)) {
+    leaving_ = std::make_shared<LeavingBlock>(block.memory, block.position_of(0), block.used);
+    world_.before_leaving(leaving_, [this, gate = gate_] {
+      if (!gate->Enter()) return;
+      {
+        MutexLock lock(mutex_);
+        ScheduleCommit();
+      }
+      gate->Leave();
+    });
+  }
+  // Acquire: with who copied.
+  return leaving_->copied.load(std::memory_order_acquire);
+}
+
+bool BlockLog::EvictOldest(Urgency urgency) {
   if (resident_.empty()) return false;
   Block& block = *resident_.front();
+  if (urgency == Urgency::kSoon && !IsReadyToLeave(block)) return false;
+  if (leaving_ != nullptr && leaving_->start == block.position_of(0)) {
+    MutexLock lock(leaving_->mutex);
+    leaving_->memory.reset();
+  }
+  leaving_.reset();
   resident_.pop_front();
   block.resident.store(nullptr, std::memory_order_release);
   // Whoever saw it resident holds a latch, or has pinned it under one.

@@ -23,9 +23,11 @@ enum class Share : uint8_t {
   kIndex,      // where keys are; of RocksDB: filters and index blocks
   kBlocks,     // records as they are on the disk
   kTables,     // what finds the parts of a file
+  kCache,      // hot records
   kMemtables,  // records that are only in a write-ahead log
 };
-inline constexpr std::array<std::string_view, 4> kShareNames = {"index", "blocks", "tables", "memtables"};
+inline constexpr std::array<std::string_view, 5> kShareNames = {"index", "blocks", "tables", "cache",
+                                                                "memtables"};
 inline constexpr size_t kShares = kShareNames.size();
 
 // What a store holds and has done since it was opened.

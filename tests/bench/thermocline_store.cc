@@ -91,6 +91,7 @@ class ThermoclineStore : public Store {
     memory(Share::kIndex) = engine.index_bytes;
     memory(Share::kBlocks) = engine.block_bytes;
     memory(Share::kTables) = engine.chunk_table_bytes;
+    memory(Share::kCache) = engine.cache_bytes;
     stats.written_bytes = engine.written_bytes;
     stats.gets_from_memory = engine.hits_memory;
     stats.gets_from_disk = engine.hits_disk;

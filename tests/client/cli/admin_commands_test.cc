@@ -91,6 +91,7 @@ void FillStats(v1::StatsResponse& stats) {
   deep_cold.set_shadowed_keys_max(15);
   deep_cold.set_records_demoted(6'000);
   deep_cold.set_failure("UNAVAILABLE: broken");
+  deep_cold.set_records_promoted(16);
 }
 
 TEST_F(AdminCommandsTest, StatsForPeople) {
@@ -121,6 +122,7 @@ deep cold
   keys                5 000, up to 15 of them superseded
   on disk             3.0 MiB
   demoted             6 000
+  came back           16
   failed              UNAVAILABLE: broken
 operations since the start
   gets                1
@@ -167,7 +169,7 @@ TEST_F(AdminCommandsTest, StatsForPrograms) {
             R"("bytes_written":8388608,"records_moved":11000,"records_dropped":12000,"graves_written":13,)"
             R"("failure":"DATA_LOSS: block 3"},)"
             R"("deep_cold":{"keys":5000,"bytes":2097152,"disk_bytes":3145728,"shadowed_keys_max":15,)"
-            R"("records_demoted":6000,"failure":"UNAVAILABLE: broken"}})"
+            R"("records_demoted":6000,"failure":"UNAVAILABLE: broken","records_promoted":16}})"
             "\n");
 }
 

@@ -80,7 +80,8 @@ TEST_F(AdminTest, SharesOfMemoryAddUpAndStayWithinTheLimit) {
     sum += share.used_bytes();
     names.push_back(share.name());
   }
-  EXPECT_THAT(names, ::testing::ElementsAre("index", "blocks", "chunk tables", "compaction", "deep cold"));
+  EXPECT_THAT(names,
+              ::testing::ElementsAre("index", "blocks", "chunk tables", "compaction", "deep cold", "cache"));
   EXPECT_EQ(memory.used_bytes(), sum);
   EXPECT_LE(memory.used_bytes(), memory.limit_bytes());
   EXPECT_GT(memory.resident_set_bytes(), memory.used_bytes() / 2);

@@ -78,6 +78,20 @@ TEST_F(DeepColdTest, EveryValueIsThereAlsoAfterReopening) {
   EXPECT_EQ(store.Read("nobody"), "(none)");
 }
 
+TEST_F(DeepColdTest, WhatIsReadAgainSoonComesBack) {
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 0; i < 20; ++i) ASSERT_EQ(store.Read(Key(i)), ValueOf(i));
+  }
+  EXPECT_EQ(Stats().promoted_records, 20u);
+  EXPECT_EQ(Stats().hits_deep, 40u);
+  EXPECT_EQ(Stats().live_keys_max, uint64_t{kKeys} + 20);
+  Settle();
+  EXPECT_EQ(Stats().live_keys_max, uint64_t{kKeys});
+  for (int i = 0; i < 20; ++i) ASSERT_EQ(store.Read(Key(i)), ValueOf(i));
+  Reopen();
+  for (int i = 0; i < 20; ++i) ASSERT_EQ(store.Read(Key(i)), ValueOf(i));
+}
+
 TEST_F(DeepColdTest, CountsAreExactWhenTheBackgroundIsDone) {
   EXPECT_EQ(Stats().live_keys_min, uint64_t{kKeys});
   EXPECT_EQ(Stats().live_keys_max, uint64_t{kKeys});

@@ -146,6 +146,7 @@ class ModelTest : public ::testing::TestWithParam<uint64_t> {
   uint64_t compacted = 0;
   uint64_t demoted = 0;
   uint64_t deep_hits = 0;
+  uint64_t cached = 0;
   uint64_t last_version = 0;
 };
 
@@ -166,6 +167,7 @@ TEST_P(ModelTest, BehavesLikeAMap) {
     compacted += store.engine->Stats().compacted_blocks;
     demoted += store.engine->Stats().demoted_records;
     deep_hits += store.engine->Stats().hits_deep;
+    cached += store.engine->Stats().cached_records;
     if (round % 3 == 1) {
       ASSERT_EQ(store.Close(), absl::OkStatus());
       // Other sizes keep other blocks in memory, so other slots can be compared.
@@ -183,6 +185,7 @@ TEST_P(ModelTest, BehavesLikeAMap) {
   EXPECT_GT(compacted, 0u);
   EXPECT_EQ(demoted > 0, HasDeepCold(GetParam()));
   EXPECT_EQ(deep_hits > 0, HasDeepCold(GetParam()));
+  EXPECT_GT(cached, 0u);
   ASSERT_TRUE(store.Compact().ok());
   CheckAll();
   CheckExactCounts();

@@ -18,9 +18,6 @@ using Share = MemoryBudget::Share;
 // crashes.
 constexpr uint64_t kVersionsPerBlock = uint64_t{1} << 36;
 
-// A writer that was sent away for want of memory needs at most this much to grow a table of the index.
-constexpr uint64_t kIndexStep = 32 << 10;
-
 constexpr std::chrono::milliseconds kRetryPause{100};
 
 }  // namespace
@@ -326,7 +323,8 @@ absl::Status BlockLog::Unlink(uint64_t sequence) { return world_.files.Remove(Pa
 absl::Status BlockLog::KeepHeadroom() {
   while (world_.budget.available() < config_.memory_headroom && EvictOldest()) {
   }
-  if (world_.budget.available() >= std::min(config_.memory_headroom, kIndexStep)) return absl::OkStatus();
+  // A writer that was sent away for want of memory needs no more than this for a table of the index to grow.
+  if (world_.budget.available() >= config_.memory_headroom / 4 * 3) return absl::OkStatus();
   return absl::ResourceExhaustedError(fmt::format(
       "the index of all keys takes {} of {} bytes of memory, and no block can leave it any more: raise "
       "--memory",

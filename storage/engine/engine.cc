@@ -14,7 +14,7 @@ namespace {
 constexpr uint32_t kBlocksInMemory = 32;
 constexpr uint32_t kMinBlocksInMemory = 4;
 
-// More partitions, fewer waits for a latch; each takes some hundred bytes even when empty.
+// More partitions, fewer waits for a latch; each takes 2 KiB with its first key.
 int PartitionBits(uint64_t memory_bytes) {
   return std::clamp(static_cast<int>(std::bit_width(memory_bytes)) - 21, 4, 11);
 }

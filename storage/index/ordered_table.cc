@@ -106,15 +106,16 @@ void OrderedTable::Put(const Layout& layout, Place place, uint64_t facts) {
   MoveUp(at, gap);
   WordAt(at) = tag >> kFlagBits | facts;
   end_taken_ |= gap + 2 >= words();
-  if (layout.dropped_bits > 0 && gap - home >= spread_ / 2) crowded_ |= Crowds(layout, at, gap);
+  if (gap - home >= spread_ / 2) farthest_ = std::max(farthest_, FarthestOf(layout, at, gap));
   if (&layout == &old_) old_end_ = std::max(old_end_, gap + 1);
 }
 
-bool OrderedTable::Crowds(const Layout& layout, uint32_t from, uint32_t to) const {
+uint32_t OrderedTable::FarthestOf(const Layout& layout, uint32_t from, uint32_t to) const {
+  uint32_t farthest = 0;
   for (uint32_t i = from; i <= to; ++i) {
-    if (i - layout.HomeOf(layout.PlaceIn(WordAt(i), i)) >= spread_ / 2) return true;
+    farthest = std::max(farthest, i - layout.HomeOf(layout.PlaceIn(WordAt(i), i)));
   }
-  return false;
+  return farthest;
 }
 
 void OrderedTable::Insert(uint64_t hash, const Slot& slot) {
@@ -198,8 +199,10 @@ bool OrderedTable::Reserve(uint64_t position) {
   if (stretching()) Move(kMoved);
   while (full()) {
     Move(UINT32_MAX);
+    const bool crowded = farthest_ >= spread_ / 2;
     if (!Stretch(position)) return false;
-    Move(kMoved);
+    // A table that crowds is dense somewhere, and its old layout cannot take more.
+    Move(crowded ? UINT32_MAX : kMoved);
   }
   if (position >> position_bits() != 0) Move(UINT32_MAX);
   if (position >> position_bits() != 0) Widen(position);
@@ -233,14 +236,16 @@ bool OrderedTable::AddFrame() {
 
 // Requires that no stretch is under way.
 bool OrderedTable::Stretch(uint64_t position) {
-  const uint32_t used = (layout_.capacity + tail_) / Frames::kWords;
-  const uint32_t wanted = used + std::max<uint32_t>(1, used / kGrowth);
+  const uint32_t tail = end_taken_ ? 2 * tail_ : tail_;
+  const uint32_t more = std::max<uint32_t>(1, layout_.capacity / kGrowth / Frames::kWords) * Frames::kWords;
+  const uint32_t wanted = (layout_.capacity + more + tail) / Frames::kWords;
   while (frames_.size() < wanted) {
     if (!AddFrame()) return false;
   }
-  if (end_taken_) tail_ += 32;
-  if (crowded_) spread_ *= 2;
-  end_taken_ = crowded_ = false;
+  tail_ = tail;
+  while (farthest_ >= spread_ / 2) spread_ *= 2;
+  end_taken_ = false;
+  farthest_ = 0;
   // One bit more than needed: until the log has doubled, the table has been stretched again. Else, it must be
   // widened.
   const int position_bits =
@@ -295,7 +300,7 @@ void OrderedTable::PutBack(const Moving& slots) {
       continue;
     }
     WordAt(next) = layout.TagOf(place) >> kFlagBits | facts;
-    crowded_ |= layout.dropped_bits > 0 && next - home >= spread_ / 2;
+    farthest_ = std::max(farthest_, next - home);
     ++next;
   }
 }

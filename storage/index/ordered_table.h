@@ -132,10 +132,11 @@ class OrderedTable {
   uint32_t EmptyFrom(uint32_t index) const;
   void MoveUp(uint32_t from, uint32_t to);
   void Put(const Layout& layout, Place place, uint64_t facts);
-  bool Crowds(const Layout& layout, uint32_t from, uint32_t to) const;
+  uint32_t FarthestOf(const Layout& layout, uint32_t from, uint32_t to) const;
 
   bool stretching() const { return split_ != 0; }
-  bool full() const { return count_ >= layout_.capacity - layout_.capacity / 9 || end_taken_ || crowded_; }
+  bool full() const { return count_ >= layout_.capacity - layout_.capacity / 9 || end_taken_ || crowded(); }
+  bool crowded() const { return layout_.dropped_bits > 0 && farthest_ >= spread_ / 2; }
   int position_bits() const { return stretching() ? old_.position_bits : layout_.position_bits; }
   Layout LayoutFor(uint32_t capacity, int position_bits) const;
   bool AddFrame();
@@ -159,7 +160,7 @@ class OrderedTable {
   uint32_t tail_ = 32;      // words behind the last home, for slots that find theirs taken
   uint32_t spread_ = 512;   // a bound of how far slots stand from their homes, where any bits are dropped
   bool end_taken_ = false;  // no room behind the last slot
-  bool crowded_ = false;    // some slot may stand half of spread_ from its home
+  uint32_t farthest_ = 0;   // no slot stands farther from its home, or half of spread_
 };
 
 }  // namespace thermocline::storage

@@ -13,32 +13,29 @@ constexpr size_t kHugePage = 2 << 20;
 constexpr size_t kMinSlab = 4 << 10;
 constexpr uint64_t kSlabsInBudget = 256;  // of a small budget, so that little of it waits in the last slab
 
-// Aligned to its own size. nullptr: the system has none.
-void* Map(size_t bytes) {
-  void* const mapped =
-      mmap(nullptr, 2 * bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (mapped == MAP_FAILED) return nullptr;
-  char* const from = static_cast<char*>(mapped);
-  const size_t before = (bytes - reinterpret_cast<uintptr_t>(from) % bytes) % bytes;
-  if (before > 0) munmap(from, before);
-  munmap(from + before + bytes, bytes - before);
-  // If the system has no huge pages, small ones do.
-  if (bytes == kHugePage) madvise(from + before, bytes, MADV_HUGEPAGE);
-  return from + before;
+void* Reserve(size_t bytes) {
+  void* const begin =
+      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return begin == MAP_FAILED ? nullptr : begin;
 }
 
 }  // namespace
 
 Frames::Frames(MemoryBudget& budget)
     : budget_(budget),
-      slab_bytes_(std::clamp<size_t>(std::bit_floor(budget.limit() / kSlabsInBudget), kMinSlab, kHugePage)) {}
+      slab_bytes_(std::clamp<size_t>(std::bit_floor(budget.limit() / kSlabsInBudget), kMinSlab, kHugePage)),
+      reserved_bytes_((budget.limit() / kHugePage + 2) * kHugePage),
+      reserved_(Reserve(reserved_bytes_)) {
+  const auto address = reinterpret_cast<uintptr_t>(reserved_);
+  begin_ = next_ = end_ = static_cast<char*>(reserved_) + (kHugePage - address % kHugePage) % kHugePage;
+  // Smaller slabs would leave most of a huge page unused. If the system has none, small pages do.
+  if (reserved_ != nullptr && slab_bytes_ == kHugePage) madvise(reserved_, reserved_bytes_, MADV_HUGEPAGE);
+}
 
 Frames::~Frames() {
   MutexLock lock(mutex_);
-  for (const Slab& slab : slabs_) {
-    munmap(slab.begin, slab.bytes);
-    budget_.Give(Share::kIndex, slab.bytes);
-  }
+  if (reserved_ != nullptr) munmap(reserved_, reserved_bytes_);
+  budget_.Give(Share::kIndex, static_cast<uint64_t>(end_ - begin_));
 }
 
 uint64_t* Frames::Take() {
@@ -50,20 +47,13 @@ uint64_t* Frames::Take() {
 }
 
 bool Frames::AddSlab() {
-  size_t bytes = slab_bytes_;
-  while (!budget_.TryTake(Share::kIndex, bytes)) {
-    bytes /= 2;
-    if (bytes < kMinSlab) return false;
+  if (reserved_ == nullptr) return false;
+  for (size_t bytes = slab_bytes_; bytes >= kMinSlab; bytes /= 2) {
+    if (!budget_.TryTake(Share::kIndex, bytes)) continue;
+    end_ += bytes;
+    return true;
   }
-  void* const begin = Map(bytes);
-  if (begin == nullptr) {
-    budget_.Give(Share::kIndex, bytes);
-    return false;
-  }
-  slabs_.push_back({begin, bytes});
-  next_ = static_cast<char*>(begin);
-  end_ = next_ + bytes;
-  return true;
+  return false;
 }
 
 }  // namespace thermocline::storage

@@ -16,7 +16,7 @@ constexpr uint32_t kMinBlocksInMemory = 4;
 // Of memory, for what the index may need soon.
 constexpr uint64_t kHeadroomShare = 64;
 
-// More partitions, fewer waits for a latch; each takes some hundred bytes even when empty.
+// More partitions, fewer waits for a latch; each takes 2 KiB with its first key.
 int PartitionBits(uint64_t memory_bytes) {
   return std::clamp(static_cast<int>(std::bit_width(memory_bytes)) - 21, 4, 11);
 }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "storage/index/frames.h"
 #include "storage/index/ordered_table.h"
 #include "storage/memory_budget.h"
 
@@ -13,21 +14,19 @@ namespace thermocline::storage {
 // Maps 64-bit hashes of keys to positions in the log. It knows no keys: what it finds are candidates, to be
 // compared with the key in the record; there may be several for a hash.
 //
-// The hash's first bits choose a partition, whose latch guards the rest; the next ones choose a table of the
-// partition's directory (extendible hashing: Fagin et al., 1979). A table that is full is copied into one an
-// eighth larger, and past OrderedTable::kMaxCapacity split in two: under the latch, some KiB at a time,
-// whatever the size of the index.
+// The hash's first bits choose a partition: a latch, and a table that it guards. A table grows by some slots
+// with each write, under the latch that the write holds anyway, whatever its size.
 //
 // Thread-safe: each partition through its latch. All bulk memory is taken from the budget's index share.
 class HashIndex {
  public:
-  // `partition_bits` (0..16) fixes the number of latches. The first tables, initial_bytes(), must fit into
-  // the budget.
+  // `partition_bits` (0..16) fixes the number of latches.
   HashIndex(MemoryBudget& budget, int partition_bits);
   ~HashIndex();
   HashIndex(const HashIndex&) = delete;
   HashIndex& operator=(const HashIndex&) = delete;
 
+  // What the first slots of all partitions take.
   static uint64_t initial_bytes(int partition_bits);
 
   class Partition;
@@ -58,6 +57,7 @@ class HashIndex {
     uint64_t erasures() const;
 
    private:
+    const HashIndex& index_;
     const uint64_t hash_;
     Partition& partition_;
   };
@@ -84,6 +84,7 @@ class HashIndex {
   Partition& PartitionOf(uint64_t hash) const;
 
   const int partition_bits_;
+  Frames frames_;
   std::vector<std::unique_ptr<Partition>> partitions_;
 };
 

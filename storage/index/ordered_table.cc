@@ -1,88 +1,141 @@
 #include "storage/index/ordered_table.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstdlib>
 #include <cstring>
+#include <utility>
 
 namespace thermocline::storage {
 namespace {
 
-// Room behind the last home. At 11/12 full a run of displaced slots is rarely longer; when one is, the table
-// grows early.
-uint32_t SizeOf(uint32_t capacity) { return capacity + 16 + capacity / 32; }
+using Share = MemoryBudget::Share;
 
-uint64_t MaskOf(int tag_bits) { return tag_bits == 0 ? 0 : ~uint64_t{0} << (64 - tag_bits); }
+constexpr uint32_t kGrowth = 8;  // a stretch adds this part of the array
+// With each write while it is stretched: so the part that is not yet moved gets little denser meanwhile.
+constexpr uint32_t kMoved = 64;
+constexpr uint32_t kSweptWords = 2048;
+constexpr int kFirstPositionBits = 20;
 
 }  // namespace
 
-OrderedTable::OrderedTable(uint32_t capacity, int prefix_bits, int position_bits, int tag_bits)
-    : capacity_(capacity),
-      size_(SizeOf(capacity)),
-      prefix_bits_(prefix_bits),
-      position_bits_(position_bits),
-      tag_bits_(std::min(tag_bits, 64 - kFlagBits - position_bits)),
-      tag_mask_(MaskOf(tag_bits_)),
-      words_(std::make_unique<uint64_t[]>(size_ + 1)) {}
-
-uint64_t OrderedTable::bytes_of(uint32_t capacity) {
-  constexpr uint64_t kAllocatorHeaders = 2 * 16;
-  return (SizeOf(capacity) + 1) * sizeof(uint64_t) + sizeof(OrderedTable) + kAllocatorHeaders;
+// The home is at most the spread below `index`; the tag tells where in between.
+OrderedTable::Place OrderedTable::Layout::PlaceIn(uint64_t word, uint32_t index) const {
+  const Place near = index * stride;
+  const auto difference = static_cast<int64_t>(TagIn(word) - TagOf(near));
+  return near + static_cast<uint64_t>(difference >> dropped_bits);
 }
 
-uint32_t OrderedTable::HomeOf(uint64_t tag) const {
-  return static_cast<uint32_t>(((tag >> 32) * capacity_) >> 32);
+OrderedTable::OrderedTable(Frames& frames, int prefix_bits) : source_(frames), prefix_bits_(prefix_bits) {
+  layout_.known_bits = std::min(64, 65 - prefix_bits);
 }
 
-Slot OrderedTable::Decode(uint64_t word) const {
-  return {.position = PositionOf(word),
+OrderedTable::~OrderedTable() {
+  source_.budget().Give(Share::kIndex, frames_.capacity() * sizeof(uint64_t*));
+}
+
+uint64_t OrderedTable::FactsOf(const Slot& slot) {
+  return (slot.shadow ? kShadow : 0) | (slot.unresolved ? kUnresolved : 0) |
+         (slot.tombstone ? kTombstone : 0) | slot.position;
+}
+
+Slot OrderedTable::SlotOf(const Layout& layout, uint64_t word) {
+  return {.position = layout.PositionIn(word),
           .unresolved = (word & kUnresolved) != 0,
           .tombstone = (word & kTombstone) != 0,
           .shadow = (word & kShadow) != 0};
 }
 
-uint64_t OrderedTable::Encode(uint64_t tag, const Slot& slot) const {
-  return (slot.shadow ? kShadow : 0) | (slot.unresolved ? kUnresolved : 0) |
-         (slot.tombstone ? kTombstone : 0) | (tag >> kFlagBits) | slot.position;
-}
-
 Slots OrderedTable::Find(uint64_t hash) const {
-  const uint64_t tag = TagOfHash(hash);
   Slots found;
-  uint32_t i = HomeOf(tag);
-  while (words_[i] != 0 && TagOf(words_[i]) < tag) ++i;
-  for (; words_[i] != 0 && TagOf(words_[i]) == tag; ++i) found.push_back(Decode(words_[i]));
-  return found;
+  if (frames_.empty()) return found;
+  const Layout& layout = LayoutOf(PlaceOf(hash));
+  const Place place = PlaceOf(hash) & layout.known;
+  const uint64_t tag = layout.TagOf(place);
+  for (uint32_t i = layout.HomeOf(place);; ++i) {
+    const uint64_t word = WordAt(i);
+    if (word == 0 || Less(tag, layout.TagIn(word))) return found;
+    if (layout.TagIn(word) == tag) found.push_back(SlotOf(layout, word));
+  }
 }
 
 std::optional<uint32_t> OrderedTable::IndexOf(uint64_t hash, uint64_t position) const {
-  const uint64_t tag = TagOfHash(hash);
-  for (uint32_t i = HomeOf(tag); words_[i] != 0 && TagOf(words_[i]) <= tag; ++i) {
-    if (TagOf(words_[i]) == tag && PositionOf(words_[i]) == position) return i;
+  if (frames_.empty()) return std::nullopt;
+  const Layout& layout = LayoutOf(PlaceOf(hash));
+  const Place place = PlaceOf(hash) & layout.known;
+  const uint64_t tag = layout.TagOf(place);
+  for (uint32_t i = layout.HomeOf(place);; ++i) {
+    const uint64_t word = WordAt(i);
+    if (word == 0 || Less(tag, layout.TagIn(word))) return std::nullopt;
+    if (layout.TagIn(word) == tag && layout.PositionIn(word) == position) return i;
   }
-  return std::nullopt;
+}
+
+uint32_t OrderedTable::EmptyFrom(uint32_t index) const {
+  while (true) {
+    const uint64_t* const frame = frames_[index / Frames::kWords];
+    for (uint32_t i = index % Frames::kWords; i < Frames::kWords; ++i, ++index) {
+      if (frame[i] == 0) return index;
+    }
+  }
+}
+
+// The words from `from` on to the next places, the last of them to `to`.
+void OrderedTable::MoveUp(uint32_t from, uint32_t to) {
+  while (to / Frames::kWords != from / Frames::kWords) {
+    uint64_t* const frame = frames_[to / Frames::kWords];
+    std::memmove(frame + 1, frame, to % Frames::kWords * sizeof(uint64_t));
+    to -= to % Frames::kWords;
+    frame[0] = WordAt(to - 1);
+    --to;
+  }
+  uint64_t* const word = &WordAt(from);
+  std::memmove(word + 1, word, (to - from) * sizeof(uint64_t));
+}
+
+void OrderedTable::Put(const Layout& layout, Place place, uint64_t facts) {
+  const uint64_t tag = layout.TagOf(place);
+  const uint32_t home = layout.HomeOf(place);
+  uint32_t at = home;
+  for (; WordAt(at) != 0 && !Less(tag, layout.TagIn(WordAt(at))); ++at) {
+  }
+  const uint32_t gap = EmptyFrom(at);
+  // Reserve has left one word, and growth makes no more of them necessary, unless hashes are not spread at
+  // all.
+  if (gap + 1 == words() && !AddFrame()) std::abort();
+  MoveUp(at, gap);
+  WordAt(at) = tag >> kFlagBits | facts;
+  end_taken_ |= gap + 2 >= words();
+  if (gap - home >= spread_ / 2) farthest_ = std::max(farthest_, FarthestOf(layout, at, gap));
+  if (&layout == &old_) old_end_ = std::max(old_end_, gap + 1);
+}
+
+uint32_t OrderedTable::FarthestOf(const Layout& layout, uint32_t from, uint32_t to) const {
+  uint32_t farthest = 0;
+  for (uint32_t i = from; i <= to; ++i) {
+    farthest = std::max(farthest, i - layout.HomeOf(layout.PlaceIn(WordAt(i), i)));
+  }
+  return farthest;
 }
 
 void OrderedTable::Insert(uint64_t hash, const Slot& slot) {
-  const uint64_t tag = TagOfHash(hash);
-  uint32_t at = HomeOf(tag);
-  while (words_[at] != 0 && TagOf(words_[at]) <= tag) ++at;
-  uint32_t gap = at;
-  while (words_[gap] != 0) ++gap;
-  std::memmove(&words_[at + 1], &words_[at], (gap - at) * sizeof(uint64_t));
-  words_[at] = Encode(tag, slot);
-  end_taken_ |= gap == size_ - 1;
+  const Layout& layout = LayoutOf(PlaceOf(hash));
+  Put(layout, PlaceOf(hash) & layout.known, FactsOf(slot));
   ++count_;
 }
 
 bool OrderedTable::Erase(uint64_t hash, uint64_t position) {
   const std::optional<uint32_t> found = IndexOf(hash, position);
   if (!found) return false;
+  const Layout& layout = LayoutOf(PlaceOf(hash));
   uint32_t gap = *found;
-  while (words_[gap + 1] != 0 && HomeOf(TagOf(words_[gap + 1])) <= gap) {
-    words_[gap] = words_[gap + 1];
+  while (true) {
+    const uint64_t next = WordAt(gap + 1);
+    if (next == 0 || layout.HomeOf(layout.PlaceIn(next, gap + 1)) > gap) break;
+    WordAt(gap) = next;
     ++gap;
   }
-  words_[gap] = 0;
-  end_taken_ &= gap != size_ - 1;
+  WordAt(gap) = 0;
   --count_;
   return true;
 }
@@ -90,85 +143,180 @@ bool OrderedTable::Erase(uint64_t hash, uint64_t position) {
 bool OrderedTable::Replace(uint64_t hash, uint64_t position, const Slot& slot) {
   const std::optional<uint32_t> found = IndexOf(hash, position);
   if (!found) return false;
-  words_[*found] = Encode(TagOfHash(hash), slot);
+  const Layout& layout = LayoutOf(PlaceOf(hash));
+  uint64_t& word = WordAt(*found);
+  word = layout.TagIn(word) >> kFlagBits | FactsOf(slot);
   return true;
 }
 
-uint32_t OrderedTable::DoubtGroups() {
-  uint32_t marked = 0;
+bool OrderedTable::SameTag(uint64_t a, uint64_t b) const {
+  return ((PlaceOf(a) ^ PlaceOf(b)) & LayoutOf(PlaceOf(a)).known) == 0;
+}
+
+uint64_t OrderedTable::DoubtGroups() {
+  uint64_t marked = 0;
   const auto mark = [&](uint64_t& word) {
     marked += (word & kUnresolved) == 0;
     word |= kUnresolved;
   };
-  for (uint32_t i = 0; i + 1 < size_; ++i) {
-    if (words_[i] == 0 || words_[i + 1] == 0 || TagOf(words_[i]) != TagOf(words_[i + 1])) continue;
-    mark(words_[i]);
-    mark(words_[i + 1]);
+  // Between the layouts there is an empty word.
+  for (uint32_t i = 0; i + 1 < words(); ++i) {
+    const Layout& layout = LayoutAt(i);
+    uint64_t& word = WordAt(i);
+    uint64_t& next = WordAt(i + 1);
+    if (word == 0 || next == 0 || layout.TagIn(word) != layout.TagIn(next)) continue;
+    mark(word);
+    mark(next);
   }
   return marked;
 }
 
-std::optional<uint64_t> OrderedTable::FirstUnresolved(uint64_t hash) const {
-  const uint64_t tag = TagOfHash(hash);
-  for (uint32_t i = HomeOf(tag); i < size_; ++i) {
-    if ((words_[i] & kUnresolved) == 0 || TagOf(words_[i]) < tag) continue;
-    const uint64_t prefix = prefix_bits_ == 0 ? 0 : hash & ~uint64_t{0} << (64 - prefix_bits_);
-    return prefix | TagOf(words_[i]) >> prefix_bits_;
+OrderedTable::Sweep OrderedTable::SweepUnresolved(uint64_t hash) const {
+  if (frames_.empty()) return {};
+  const Place from = PlaceOf(hash);
+  const Layout& layout = LayoutOf(from);
+  const bool old = &layout == &old_;
+  const uint32_t end = old ? old_end_ : words();
+  const auto next = [this](Place place) {
+    return place < kEnd ? std::optional<uint64_t>(HashOf(place)) : std::nullopt;
+  };
+  const uint32_t first = layout.HomeOf(from & layout.known);
+  for (uint32_t i = first; i < end; ++i) {
+    const uint64_t word = WordAt(i);
+    // Behind an empty word every slot's home is there as well.
+    if (word == 0 && i - first >= kSweptWords && i < layout.capacity) {
+      return {.next = next(((i + 1) * layout.stride + ~layout.known) & layout.known)};
+    }
+    if ((word & kUnresolved) == 0) continue;
+    const Place place = layout.PlaceIn(word, i);
+    if (place < (from & layout.known)) continue;
+    return {.unresolved = HashOf(place), .next = next(place + (~layout.known + 1))};
   }
-  return std::nullopt;
+  return {.next = next(old ? split_ : kEnd)};
 }
 
-uint64_t OrderedTable::HashBehind(uint64_t hash) const {
-  const int known = std::min(64, prefix_bits_ + tag_bits_);
-  const uint64_t step = uint64_t{1} << (64 - known);
-  return (hash & ~(step - 1)) + step;
-}
-
-bool OrderedTable::Append(uint64_t tag, const Slot& slot) {
-  const uint32_t at = std::max(next_, HomeOf(tag & tag_mask_));
-  if (at >= size_) return false;
-  words_[at] = Encode(tag & tag_mask_, slot);
-  end_taken_ |= at == size_ - 1;
-  next_ = at + 1;
-  ++count_;
+bool OrderedTable::Reserve(uint64_t position) {
+  if (stretching()) Move(kMoved);
+  while (full()) {
+    Move(UINT32_MAX);
+    const bool crowded = farthest_ >= spread_ / 2;
+    if (!Stretch(position)) return false;
+    // A table that crowds is dense somewhere, and its old layout cannot take more.
+    Move(crowded ? UINT32_MAX : kMoved);
+  }
+  if (position >> position_bits() != 0) Move(UINT32_MAX);
+  if (position >> position_bits() != 0) Widen(position);
   return true;
 }
 
-std::unique_ptr<OrderedTable> OrderedTable::Copy(uint32_t capacity, int prefix_bits, int position_bits,
-                                                 std::optional<int> bit) const {
-  const int taken = prefix_bits - prefix_bits_;
-  for (;; capacity += capacity / 8) {
-    auto copy = std::make_unique<OrderedTable>(capacity, prefix_bits, position_bits, tag_bits_ - taken);
-    bool fits = true;
-    for (uint32_t i = 0; i < size_ && fits; ++i) {
-      if (words_[i] == 0) continue;
-      const uint64_t tag = TagOf(words_[i]);
-      if (bit && static_cast<int>(tag >> 63) != *bit) continue;
-      fits = copy->Append(tag << taken, Decode(words_[i]));
-    }
-    if (fits && !copy->full()) return copy;
+OrderedTable::Layout OrderedTable::LayoutFor(uint32_t capacity, int position_bits) const {
+  Layout layout;
+  layout.capacity = capacity;
+  layout.position_bits = std::min(position_bits, Slot::kMaxPositionBits);
+  layout.dropped_bits = std::bit_width(capacity / (spread_ + 2) | 1) - 1;
+  layout.known_bits =
+      std::min(layout_.known_bits, layout.dropped_bits + 64 - kFlagBits - layout.position_bits);
+  layout.known = ~uint64_t{0} << (64 - layout.known_bits);
+  layout.stride = kEnd / capacity;
+  return layout;
+}
+
+bool OrderedTable::AddFrame() {
+  if (frames_.size() == frames_.capacity()) {
+    // Exactly as much as it takes: the vector's own steps would be coarser than the table's.
+    const size_t more = std::max<size_t>(1, frames_.size() / kGrowth);
+    if (!source_.budget().TryTake(Share::kIndex, more * sizeof(uint64_t*))) return false;
+    frames_.reserve(frames_.size() + more);
+  }
+  uint64_t* const frame = source_.Take();
+  if (frame == nullptr) return false;
+  frames_.push_back(frame);
+  return true;
+}
+
+// Requires that no stretch is under way.
+bool OrderedTable::Stretch(uint64_t position) {
+  const uint32_t tail = end_taken_ ? 2 * tail_ : tail_;
+  const uint32_t more = std::max<uint32_t>(1, layout_.capacity / kGrowth / Frames::kWords) * Frames::kWords;
+  const uint32_t wanted = (layout_.capacity + more + tail) / Frames::kWords;
+  while (frames_.size() < wanted) {
+    if (!AddFrame()) return false;
+  }
+  tail_ = tail;
+  while (farthest_ >= spread_ / 2) spread_ *= 2;
+  end_taken_ = false;
+  farthest_ = 0;
+  // One bit more than needed: until the log has doubled, the table has been stretched again. Else, it must be
+  // widened.
+  const int position_bits =
+      std::max({layout_.position_bits, static_cast<int>(std::bit_width(position)) + 1, kFirstPositionBits});
+  old_ = layout_;
+  old_end_ = old_.capacity == 0 ? 0 : words();
+  layout_ = LayoutFor(words() - tail_, position_bits);
+  split_ = kEnd;
+  return true;
+}
+
+void OrderedTable::Move(uint32_t slots) {
+  while (stretching() && slots > 0) {
+    // As long as a slot of the old layout can stand nowhere behind one of the new.
+    const bool apart = layout_.HomeOf(split_) >= old_end_ + 2 * spread_;
+    const uint32_t batch = apart ? std::min(slots, kMoved) : UINT32_MAX;
+    PutBack(TakeLast(batch));
+    slots -= std::min(slots, batch);
   }
 }
 
-std::unique_ptr<OrderedTable> OrderedTable::Grown(uint64_t position) const {
-  const uint32_t capacity = full() ? (capacity_ + capacity_ / 8 + 7) / 8 * 8 : capacity_;
-  const int needed = static_cast<int>(std::bit_width(position));
-  // One bit more than needed, so that each doubling of the log widens a table once.
-  const int position_bits =
-      needed > position_bits_ ? std::min(needed + 1, Slot::kMaxPositionBits) : position_bits_;
-  return Copy(capacity, prefix_bits_, position_bits, std::nullopt);
+// Without its last slots, what is left is still an ordered table.
+OrderedTable::Moving OrderedTable::TakeLast(uint32_t slots) {
+  Moving taken;
+  taken.reserve(std::min(slots, old_end_));
+  const Layout old = old_;  // which no store can change
+  const uint64_t known = layout_.known;
+  for (; old_end_ > 0; --old_end_) {
+    uint64_t& word = WordAt(old_end_ - 1);
+    if (word == 0) continue;
+    const Place place = old.PlaceIn(word, old_end_ - 1) & known;
+    // What cannot be told apart any more stays together.
+    if (taken.size() >= slots && place != split_) return taken;
+    split_ = place;
+    taken.emplace_back(place, old.FactsIn(word));
+    word = 0;
+  }
+  split_ = 0;
+  return taken;
 }
 
-std::pair<std::unique_ptr<OrderedTable>, std::unique_ptr<OrderedTable>> OrderedTable::Split() const {
-  const auto half = [this](int bit) {
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < size_; ++i) {
-      if (words_[i] != 0 && static_cast<int>(TagOf(words_[i]) >> 63) == bit) ++count;
+void OrderedTable::PutBack(const Moving& slots) {
+  const Layout layout = layout_;
+  uint32_t next = 0;
+  for (auto slot = slots.rbegin(); slot != slots.rend(); ++slot) {
+    const auto& [place, facts] = *slot;
+    const uint32_t home = layout.HomeOf(place);
+    next = std::max(next, home);
+    // As Put, but the search has ended with the slot before; until it meets those that were moved earlier.
+    if (next + 2 >= words() || WordAt(next) != 0) {
+      Put(layout_, place, facts);
+      continue;
     }
-    const uint32_t capacity = std::max(kMinCapacity, (count + count / 6 + 8) / 8 * 8);
-    return Copy(capacity, prefix_bits_ + 1, position_bits_, bit);
-  };
-  return {half(0), half(1)};
+    WordAt(next) = layout.TagOf(place) >> kFlagBits | facts;
+    farthest_ = std::max(farthest_, next - home);
+    ++next;
+  }
+}
+
+// In place: homes come no later when less of the hashes is known.
+void OrderedTable::Widen(uint64_t position) {
+  const Layout narrow = layout_;
+  layout_ = LayoutFor(narrow.capacity, static_cast<int>(std::bit_width(position)) + 1);
+  uint32_t next = 0;
+  for (uint32_t i = 0; i < words(); ++i) {
+    const uint64_t word = std::exchange(WordAt(i), 0);
+    if (word == 0) continue;
+    const Place place = narrow.PlaceIn(word, i) & layout_.known;
+    next = std::max(next, layout_.HomeOf(place));
+    WordAt(next++) = layout_.TagOf(place) >> kFlagBits | narrow.FactsIn(word);
+  }
 }
 
 }  // namespace thermocline::storage

@@ -1,12 +1,13 @@
 #pragma once
 
-#include <bit>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/container/inlined_vector.h"
+
+#include "storage/index/frames.h"
 
 namespace thermocline::storage {
 
@@ -23,94 +24,143 @@ struct Slot {
 
 using Slots = absl::InlinedVector<Slot, 4>;
 
-// A piece of the hash index: 8-byte slots in one array, in the order of their tags, by linear probing with
-// ordered insertion (Amble and Knuth, "Ordered hash tables", 1974). A lookup starts where the tag would stand
-// if all tags were spread evenly and ends at the first larger one: at 9/10 full that is one or two cache
-// lines. Not thread-safe.
+// All slots of the hashes with one prefix: 8-byte words in one array, in the order of the hashes, by linear
+// probing with ordered insertion (Amble and Knuth, "Ordered hash tables", 1974). A lookup starts where the
+// hash would stand if all were spread evenly, its home, and ends at the first larger one: one or two cache
+// lines. The array is made of frames, and grows by stretching: an eighth of new frames is added at its end,
+// and with each write some slots, from the last one down, move to where they belong in the larger array. No
+// memory is ever given back, and no write waits for more than some thousand slots to move.
+//
+//     0                           split            capacity
+//    +-----------------------------+---- - - ----+------------------------------+--------+
+//    | smaller hashes, old layout  |    empty    | hashes from split on, new one|  tail  |
+//    +-----------------------------+---- - - ----+------------------------------+--------+
 //
 //    63       62         61       60 ........ A  A-1 ........ 0
 //   +--------+----------+--------+--------------+--------------+
 //   | shadow |unresolved|tombst. | tag          | position     |     0: an empty slot
 //   +--------+----------+--------+--------------+--------------+
 //
-// The tag is the hash without its first prefix_bits, which led to this table. A, the width of the position,
-// belongs to the table: a young log has short positions and leaves long tags, of which splits then take a bit
-// each. So no rebuild ever needs the whole hash, and none reads a key.
+// The tag is the hash without its prefix and without the next `dropped_bits`, which the place in the array
+// tells: no slot stands more than `spread` behind its home, so tags that meet are less than half of their
+// range apart and are compared as serial numbers are, by the sign of the difference. Width of the position,
+// dropped bits and capacity make a layout. The larger the array, the more bits are dropped and the later
+// positions can take their room; what no slot has room for is forgotten: `known` are the bits of the hash
+// that all slots still tell. So no growth needs the whole hash, and none reads a key.
+//
+// Not thread-safe.
 class OrderedTable {
  public:
-  static constexpr uint32_t kMinCapacity = 32;
-  static constexpr uint32_t kMaxCapacity = 1024;  // of a table that may still grow; beyond it is split
-
-  // An empty table.
-  OrderedTable(uint32_t capacity, int prefix_bits, int position_bits, int tag_bits);
+  // Of hashes whose first `prefix_bits` are equal. It takes no memory until the first Reserve.
+  OrderedTable(Frames& frames, int prefix_bits);
+  ~OrderedTable();
+  OrderedTable(const OrderedTable&) = delete;
+  OrderedTable& operator=(const OrderedTable&) = delete;
 
   Slots Find(uint64_t hash) const;
 
-  // True if a slot with this position can be inserted without a rebuild.
-  bool HasRoomFor(uint64_t position) const { return !full() && (position >> position_bits_) == 0; }
-  // Requires HasRoomFor(slot.position).
+  // Makes sure that the next Insert or Replace of a slot at `position` or below finds room, and goes on with
+  // the growth that is under way. False: there is no memory.
+  [[nodiscard]] bool Reserve(uint64_t position);
+  // After Reserve.
   void Insert(uint64_t hash, const Slot& slot);
   // False if no slot of this hash has the position.
   bool Erase(uint64_t hash, uint64_t position);
-  // Requires HasRoomFor(slot.position), or a position no longer than the one it replaces. False as Erase.
+  // After Reserve. False as Erase.
   bool Replace(uint64_t hash, uint64_t position, const Slot& slot);
 
   // True if the slots of one hash cannot be told from those of the other.
-  bool SameTag(uint64_t a, uint64_t b) const { return TagOfHash(a) == TagOfHash(b); }
+  bool SameTag(uint64_t a, uint64_t b) const;
 
   // Marks as unresolved all slots that share their tag with another. Returns how many were not before.
-  uint32_t DoubtGroups();
-  // A hash that leads to an unresolved slot, the first from `hash` on; nullopt if there is none.
-  std::optional<uint64_t> FirstUnresolved(uint64_t hash) const;
-  // The first hash behind all that have the same tag; 0: there is none.
-  uint64_t HashBehind(uint64_t hash) const;
+  uint64_t DoubtGroups();
 
-  // A copy that has room for `position` and is larger or wider.
-  std::unique_ptr<OrderedTable> Grown(uint64_t position) const;
-  // Two tables with the slots whose next bit is 0 and 1. Requires can_split().
-  std::pair<std::unique_ptr<OrderedTable>, std::unique_ptr<OrderedTable>> Split() const;
+  struct Sweep {
+    std::optional<uint64_t> unresolved;  // a hash that leads to an unresolved slot, without the prefix
+    std::optional<uint64_t> next;        // where to go on, without the prefix; nullopt: all has been seen
+  };
+  // Looks for unresolved slots from `hash` on, some KiB at a time.
+  Sweep SweepUnresolved(uint64_t hash) const;
 
-  bool full() const { return count_ >= max_count() || end_taken_; }
-  // A split takes one bit of the tag; some must stay to tell keys apart.
-  bool can_split() const { return tag_bits_ > 8; }
-  uint32_t capacity() const { return capacity_; }
-  uint32_t count() const { return count_; }
-  int prefix_bits() const { return prefix_bits_; }
-  uint64_t bytes() const { return bytes_of(capacity_); }
-  static uint64_t bytes_of(uint32_t capacity);
+  uint64_t count() const { return count_; }
 
  private:
   static constexpr int kFlagBits = 3;
   static constexpr uint64_t kShadow = uint64_t{1} << 63;
   static constexpr uint64_t kUnresolved = uint64_t{1} << 62;
   static constexpr uint64_t kTombstone = uint64_t{1} << 61;
+  static constexpr uint64_t kEnd = uint64_t{1} << 63;  // behind every place
 
-  uint32_t max_count() const { return capacity_ - capacity_ / 12; }
-  // The tag of a slot or a hash, left-aligned in 64 bits.
-  uint64_t TagOf(uint64_t word) const { return (word << kFlagBits) & tag_mask_; }
-  uint64_t TagOfHash(uint64_t hash) const { return (hash << prefix_bits_) & tag_mask_; }
-  uint64_t PositionOf(uint64_t word) const { return word & ((uint64_t{1} << position_bits_) - 1); }
-  uint32_t HomeOf(uint64_t tag) const;
-  Slot Decode(uint64_t word) const;
-  uint64_t Encode(uint64_t tag, const Slot& slot) const;
+  // A hash without the prefix, as a fraction of the array: 63 bits, so that differences have a sign.
+  using Place = uint64_t;
+
+  struct Layout {
+    uint32_t capacity = 0;  // homes
+    int position_bits = 0;
+    int dropped_bits = 0;
+    int known_bits = 64;            // of places
+    uint64_t known = ~uint64_t{0};  // the mask of these
+    uint64_t stride = 0;            // of places from one home to the next
+
+    uint32_t HomeOf(Place place) const { return static_cast<uint32_t>(((place >> 31) * capacity) >> 32); }
+    uint64_t TagOf(Place place) const { return place << dropped_bits; }
+    uint64_t TagIn(uint64_t word) const { return (word << kFlagBits) & (known << dropped_bits); }
+    uint64_t PositionIn(uint64_t word) const { return word & ((uint64_t{1} << position_bits) - 1); }
+    // Position and flags.
+    uint64_t FactsIn(uint64_t word) const {
+      return word & (kShadow | kUnresolved | kTombstone | ((uint64_t{1} << position_bits) - 1));
+    }
+    Place PlaceIn(uint64_t word, uint32_t index) const;
+  };
+
+  // Slots on their way to the new layout, the last one first: places and facts.
+  using Moving = absl::InlinedVector<std::pair<Place, uint64_t>, 72>;
+
+  static bool Less(uint64_t tag, uint64_t other) { return static_cast<int64_t>(tag - other) < 0; }
+  static uint64_t FactsOf(const Slot& slot);
+  static Slot SlotOf(const Layout& layout, uint64_t word);
+
+  Place PlaceOf(uint64_t hash) const { return (hash << prefix_bits_) >> 1; }
+  uint64_t HashOf(Place place) const { return (place << 1) >> prefix_bits_; }
+  const Layout& LayoutOf(Place place) const { return (place & layout_.known) >= split_ ? layout_ : old_; }
+  const Layout& LayoutAt(uint32_t index) const { return index < old_end_ ? old_ : layout_; }
+  uint64_t& WordAt(uint32_t index) { return frames_[index / Frames::kWords][index % Frames::kWords]; }
+  uint64_t WordAt(uint32_t index) const { return frames_[index / Frames::kWords][index % Frames::kWords]; }
+  uint32_t words() const { return static_cast<uint32_t>(frames_.size()) * Frames::kWords; }
+
   std::optional<uint32_t> IndexOf(uint64_t hash, uint64_t position) const;
-  // Appends in the order of the tags; false if the array ends.
-  bool Append(uint64_t tag, const Slot& slot);
-  // The slots from `first` on whose tag's top bit is `bit` (or any, if absent), in a table of these
-  // dimensions or larger.
-  std::unique_ptr<OrderedTable> Copy(uint32_t capacity, int prefix_bits, int position_bits,
-                                     std::optional<int> bit) const;
+  uint32_t EmptyFrom(uint32_t index) const;
+  void MoveUp(uint32_t from, uint32_t to);
+  void Put(const Layout& layout, Place place, uint64_t facts);
+  uint32_t FarthestOf(const Layout& layout, uint32_t from, uint32_t to) const;
 
-  const uint32_t capacity_;  // homes
-  const uint32_t size_;      // homes and the tail that the last of them overflow into
+  bool stretching() const { return split_ != 0; }
+  bool full() const { return count_ >= layout_.capacity - layout_.capacity / 9 || end_taken_ || crowded(); }
+  bool crowded() const { return layout_.dropped_bits > 0 && farthest_ >= spread_ / 2; }
+  int position_bits() const { return stretching() ? old_.position_bits : layout_.position_bits; }
+  Layout LayoutFor(uint32_t capacity, int position_bits) const;
+  bool AddFrame();
+  bool Stretch(uint64_t position);
+  void Move(uint32_t slots);
+  Moving TakeLast(uint32_t slots);
+  void PutBack(const Moving& slots);
+  void Widen(uint64_t position);
+
+  Frames& source_;
   const int prefix_bits_;
-  const int position_bits_;
-  const int tag_bits_;  // that are known of every slot
-  const uint64_t tag_mask_;
-  uint32_t count_ = 0;
-  bool end_taken_ = false;             // words_[size_ - 1] is a slot; to look there costs a cache miss
-  uint32_t next_ = 0;                  // where Append continues
-  std::unique_ptr<uint64_t[]> words_;  // size_ + 1: the last is always empty
+  std::vector<uint64_t*> frames_;  // the last word is always empty
+  Layout layout_;
+  uint64_t count_ = 0;
+
+  // While the table is stretched: slots below split_ stand before old_end_, in the old layout.
+  Place split_ = 0;
+  uint32_t old_end_ = 0;
+  Layout old_;
+
+  uint32_t tail_ = 32;      // words behind the last home, for slots that find theirs taken
+  uint32_t spread_ = 512;   // a bound of how far slots stand from their homes, where any bits are dropped
+  bool end_taken_ = false;  // no room behind the last slot
+  uint32_t farthest_ = 0;   // no slot stands farther from its home, or half of spread_
 };
 
 }  // namespace thermocline::storage

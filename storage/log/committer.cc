@@ -18,9 +18,6 @@ using Share = MemoryBudget::Share;
 // crashes.
 constexpr uint64_t kVersionsPerBlock = uint64_t{1} << 36;
 
-// A writer that was sent away for want of memory needs at most this much to grow a table of the index.
-constexpr uint64_t kIndexStep = 32 << 10;
-
 constexpr std::chrono::milliseconds kRetryPause{100};
 
 }  // namespace
@@ -348,7 +345,9 @@ absl::Status BlockLog::KeepHeadroom() {
     // What is still missing after the block that leaves now is asked for again.
     if (leaving_ == nullptr) wanted_bytes_.store(0, std::memory_order_relaxed);
   }
-  if (available() >= std::min(headroom, kIndexStep)) return absl::OkStatus();
+  // A writer that was sent away for want of memory needs no more than this for a table of the index to grow;
+  // or it tries again when the block that is leaving has left.
+  if (available() >= headroom / 4 * 3 || leaving_ != nullptr) return absl::OkStatus();
   return absl::ResourceExhaustedError(fmt::format(
       "the index of all keys takes {} of {} bytes of memory, and no block can leave it any more: raise "
       "--memory",

@@ -34,7 +34,7 @@ constexpr uint64_t kBlocksOfSurvivors = 4;
 
 // Slots over those that memory allows: from here on records move to the cold store; above the second, writers
 // get no more room than that wins.
-constexpr double kDemoteFrom = 0.94;
+constexpr double kDemoteFrom = 0.95;
 constexpr double kFull = 0.99;
 
 // Records that move to the cold store in one batch, in blocks.

@@ -8,7 +8,7 @@ namespace thermocline::storage {
 namespace {
 
 // The mean of the index is 9.7 bytes, the most 10.0 once it has some thousand slots a partition.
-constexpr double kBytesPerSlot = 10.4;
+constexpr double kBytesPerSlot = 10;
 
 // With all filters in memory: 1.6 measured, and what the store takes when it is empty.
 constexpr double kBytesPerColdKey = 1.75;

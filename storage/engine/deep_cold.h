@@ -94,7 +94,7 @@ class DeepCold {
   // What index and cold store may take together.
   uint64_t SharedBytes() const;
   // The most that the store gets of it, and what it should have for so many keys.
-  uint64_t MostBytes() const { return std::max(kMinColdMemoryBytes, SharedBytes() / 3); }
+  uint64_t MostBytes() const { return std::max(kMinColdMemoryBytes, SharedBytes() * 3 / 10); }
   uint64_t WantedBytes(uint64_t keys) const;
   uint64_t DoorkeeperBytes() const;
   bool Gather(Share share, uint64_t& gathered, uint64_t wanted);

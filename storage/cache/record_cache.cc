@@ -128,14 +128,14 @@ void RecordCache::Cool(Position position) const {
 
 bool RecordCache::Insert(Position position, const Record& record, uint32_t uses) {
   MutexLock lock(mutex_);
-  return InsertLocked(position, record, uses);
+  return InsertLocked(position, record, uses, Evict::kMay);
 }
 
-bool RecordCache::InsertLocked(Position position, const Record& record, uint32_t uses) {
+bool RecordCache::InsertLocked(Position position, const Record& record, uint32_t uses, Evict evict) {
   const uint64_t hash = HashOfPosition(position);
   if (Look(position, hash) != nullptr) return true;
   const uint32_t bytes = Align(kPrefix + EncodedBytes(record, position, 0));
-  const uint32_t index = SegmentFor(bytes);
+  const uint32_t index = SegmentFor(bytes, evict);
   if (index == 0) return false;
   Segment& segment = segments_[index];
   char* const out = segment.data.load(std::memory_order_relaxed) + segment.used;
@@ -163,7 +163,10 @@ Doorkeeper* RecordCache::doorkeeper() {
 bool RecordCache::Offer(Position position, const Record& record) {
   Doorkeeper* const door = doorkeeper();
   const bool again = door != nullptr && door->Seen(position);
-  return (again || growing_.load(std::memory_order_relaxed)) && Insert(position, record, 0);
+  if (again) return Insert(position, record, 0);
+  if (!growing_.load(std::memory_order_relaxed)) return false;
+  MutexLock lock(mutex_);
+  return InsertLocked(position, record, 0, Evict::kNever);
 }
 
 void RecordCache::Move(Position from, Position to, const Record& record) {
@@ -171,21 +174,24 @@ void RecordCache::Move(Position from, Position to, const Record& record) {
   std::atomic<uint64_t>* const word = Look(from, HashOfPosition(from));
   if (word == nullptr) return;
   const uint32_t uses = CacheEntry(word->load(std::memory_order_relaxed)).uses();
-  if (InsertLocked(to, record, uses)) Cool(from);
+  if (InsertLocked(to, record, uses, Evict::kMay)) Cool(from);
 }
 
-uint32_t RecordCache::SegmentFor(uint32_t bytes) {
+uint32_t RecordCache::SegmentFor(uint32_t bytes, Evict evict) {
   constexpr auto kFits = [](const Segment& segment, uint32_t more) {
     return segment.used + more <= segment.bytes.load(std::memory_order_relaxed);
   };
   if (bytes > segment_bytes_ / kLargeShare) {
     if (bytes > world_.budget.limit() / kTooLargeShare) return 0;
     uint32_t index = Allocate(bytes);
-    for (uint64_t freed = 0; index == 0 && freed < 2 * uint64_t{bytes} && !fifo_.empty();) {
-      const uint32_t oldest = EvictOldest(head_);
+    for (uint64_t freed = 0;
+         evict == Evict::kMay && index == 0 && freed < 2 * uint64_t{bytes} && !fifo_.empty();) {
+      Survivors survivors;
+      const uint32_t oldest = EvictOldest(survivors);
       freed += segments_[oldest].bytes.load(std::memory_order_relaxed);
       WaitForReaders();
       FreeSegment(oldest);
+      PutBack(survivors);
       index = Allocate(bytes);
     }
     // Before the head, which takes more.
@@ -194,36 +200,46 @@ uint32_t RecordCache::SegmentFor(uint32_t bytes) {
   }
   for (int i = 0; i < 2; ++i) {
     if (head_ != 0 && kFits(segments_[head_], bytes)) return head_;
-    if (!NewHead()) return 0;
+    if (!NewHead(evict)) return 0;
   }
   return head_ != 0 && kFits(segments_[head_], bytes) ? head_ : 0;
 }
 
-// The spare segment becomes the head. Another spare is bought, or the oldest segment becomes it.
-bool RecordCache::NewHead() {
-  if (spare_ == 0) spare_ = Allocate(segment_bytes_);
-  const uint32_t next = std::exchange(spare_, 0);
-  if (next == 0 && fifo_.empty()) return false;
-  if (next != 0) spare_ = Allocate(segment_bytes_);
-  growing_.store(spare_ != 0, std::memory_order_relaxed);
-  if (spare_ == 0 && !fifo_.empty()) {
-    const uint32_t oldest = EvictOldest(next);
+// Another segment, or the oldest one emptied but for what was used.
+bool RecordCache::NewHead(Evict evict) {
+  uint32_t head = Allocate(segment_bytes_);
+  growing_.store(head != 0, std::memory_order_relaxed);
+  if (head == 0 && (evict == Evict::kNever || fifo_.empty())) return false;
+  Survivors survivors;
+  if (head != 0) {
     WaitForReaders();
-    const Segment& segment = segments_[oldest];
-    if (segment.pinned.load(std::memory_order_relaxed) ||
-        segment.bytes.load(std::memory_order_relaxed) != segment_bytes_) {
-      FreeSegment(oldest);
-    } else {
-      segments_[oldest].used = 0;
-      spare_ = oldest;
-    }
   } else {
+    head = EvictOldest(survivors);
     WaitForReaders();
+    if (!IsReusable(head)) {
+      FreeSegment(head);
+      head = Allocate(segment_bytes_);
+      if (head == 0) {
+        PutBack(survivors);
+        return !fifo_.empty();
+      }
+    }
   }
-  if (next == 0) return false;
-  head_ = next;
-  fifo_.push_back(next);
+  BeginHead(head);
+  PutBack(survivors);
   return true;
+}
+
+bool RecordCache::IsReusable(uint32_t index) const {
+  const Segment& segment = segments_[index];
+  return !segment.pinned.load(std::memory_order_relaxed) &&
+         segment.bytes.load(std::memory_order_relaxed) == segment_bytes_;
+}
+
+void RecordCache::BeginHead(uint32_t index) {
+  segments_[index].used = 0;
+  head_ = index;
+  fifo_.push_back(index);
 }
 
 // Tables that were replaced go as well.
@@ -268,18 +284,16 @@ void RecordCache::ForEach(const Segment& segment, Visit visit) const {
   }
 }
 
-// How often a record must have been used to go on, so that what goes on leaves room for new ones.
-uint32_t RecordCache::LeastUses(const Segment& segment) const {
+// What goes on must leave room for new records: those that were used most, as many as fit.
+RecordCache::Bar RecordCache::BarOf(const Segment& segment, uint64_t room) const {
   std::array<uint64_t, CacheEntry::kMostUses + 1> bytes_by_uses{};
   ForEach(segment, [&](Position position, uint32_t /*offset*/, uint32_t bytes) {
     const std::atomic<uint64_t>* const word = Look(position, HashOfPosition(position));
     if (word != nullptr) bytes_by_uses[CacheEntry(word->load(std::memory_order_relaxed)).uses()] += bytes;
   });
-  uint64_t staying = 0;
-  uint32_t least = CacheEntry::kMostUses + 1;
-  while (least > 1 && staying + bytes_by_uses[least - 1] <= segment_bytes_ - segment_bytes_ / kLeavingShare)
-    staying += bytes_by_uses[--least];
-  return std::min(least, CacheEntry::kMostUses);
+  Bar bar = {.uses = CacheEntry::kMostUses, .bytes = room};
+  while (bar.uses > 1 && bytes_by_uses[bar.uses] <= bar.bytes) bar.bytes -= bytes_by_uses[bar.uses--];
+  return bar;
 }
 
 // Who has a segment alone and was used goes to the end of the queue as it is.
@@ -300,7 +314,7 @@ void RecordCache::PassLargeOnes() {
   }
 }
 
-uint32_t RecordCache::EvictOldest(uint32_t heir_index) {
+uint32_t RecordCache::EvictOldest(Survivors& survivors) {
   PassLargeOnes();
   const uint32_t index = fifo_.front();
   fifo_.pop_front();
@@ -308,52 +322,67 @@ uint32_t RecordCache::EvictOldest(uint32_t heir_index) {
   const auto hash_of = [this](CacheEntry each) { return HashOf(each); };
   const Segment& segment = segments_[index];
   const char* const data = segment.data.load(std::memory_order_relaxed);
-  Segment* const heir = heir_index == 0 || heir_index == index ? nullptr : &segments_[heir_index];
-  const uint32_t least = LeastUses(segment);
-  uint32_t room = heir == nullptr ? 0 : heir->bytes.load(std::memory_order_relaxed) - heir->used;
-  if (room > segment_bytes_ / kLeavingShare) room -= segment_bytes_ / kLeavingShare;
+  const uint64_t room = segment_bytes_ - segment_bytes_ / kLeavingShare;
+  Bar bar = BarOf(segment, room - std::min<uint64_t>(room, survivors.bytes.size()));
   ForEach(segment, [&](Position position, uint32_t offset, uint32_t bytes) {
     const uint64_t hash = HashOfPosition(position);
-    std::atomic<uint64_t>* const word = Look(position, hash);
+    const std::atomic<uint64_t>* const word = Look(position, hash);
     if (word == nullptr) return;
-    const CacheEntry entry(word->load(std::memory_order_relaxed));
-    if (entry.uses() >= least && bytes <= room) {
-      char* const out = heir->data.load(std::memory_order_relaxed) + heir->used;
-      std::memcpy(out, data + offset, bytes);
-      // Release: as PositionTable::Put.
-      word->store(CacheEntry(hash, heir_index, heir->used, entry.uses() - 1).word(),
-                  std::memory_order_release);
-      heir->used += bytes;
-      room -= bytes;
-    } else {
-      table_.Erase(hash, entry, hash_of);
-    }
+    const uint32_t uses =
+        table_.Erase(hash, CacheEntry(word->load(std::memory_order_relaxed)), hash_of).uses();
+    if (uses < bar.uses || (uses == bar.uses && bytes > bar.bytes)) return;
+    if (uses == bar.uses) bar.bytes -= bytes;
+    survivors.records.push_back({.position = position, .bytes = bytes, .uses = uses - 1});
+    survivors.bytes.append(data + offset, bytes);
   });
   return index;
+}
+
+// Into the head, as far as they fit.
+void RecordCache::PutBack(const Survivors& survivors) {
+  const char* from = survivors.bytes.data();
+  for (const Survivors::Entry& entry : survivors.records) {
+    if (head_ == 0) return;
+    Segment& segment = segments_[head_];
+    if (segment.used + entry.bytes > segment.bytes.load(std::memory_order_relaxed)) return;
+    std::memcpy(segment.data.load(std::memory_order_relaxed) + segment.used, from, entry.bytes);
+    const uint64_t hash = HashOfPosition(entry.position);
+    table_.Insert(hash, CacheEntry(hash, head_, segment.used, entry.uses),
+                  [this](CacheEntry each) { return HashOf(each); });
+    segment.used += entry.bytes;
+    from += entry.bytes;
+  }
 }
 
 uint64_t RecordCache::Shrink(uint64_t bytes) {
   MutexLock lock(mutex_);
   uint64_t freed = 0;
-  std::vector<uint32_t> leaving;
-  const auto free_leaving = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (leaving.empty()) return;
+  Survivors survivors;
+  uint32_t heir = 0;
+  while (freed < bytes && !fifo_.empty()) {
+    std::vector<uint32_t> leaving;
+    // Tables that get smaller need memory meanwhile: not all at once.
+    for (uint64_t more = 0; leaving.size() < kLeavingTogether && freed + more < bytes && !fifo_.empty();) {
+      leaving.push_back(EvictOldest(survivors));
+      more += segments_[leaving.back()].bytes.load(std::memory_order_relaxed);
+    }
     WaitForReaders();
     for (const uint32_t index : leaving) {
+      if (heir == 0 && !survivors.records.empty() && IsReusable(index)) {
+        heir = index;
+        continue;
+      }
       freed += segments_[index].bytes.load(std::memory_order_relaxed);
       FreeSegment(index);
     }
-    leaving.clear();
-  };
-  if (spare_ != 0) leaving.push_back(std::exchange(spare_, 0));
-  free_leaving();
-  while (freed < bytes && !fifo_.empty()) {
-    leaving.push_back(EvictOldest(head_));
-    // Tables that get smaller need memory meanwhile.
-    if (leaving.size() == kLeavingTogether || freed + leaving.size() * segment_bytes_ >= bytes)
-      free_leaving();
   }
-  free_leaving();
+  if (heir != 0 && freed < bytes) {
+    freed += segment_bytes_;
+    FreeSegment(heir);
+  } else if (heir != 0) {
+    BeginHead(heir);
+  }
+  PutBack(survivors);
   return freed;
 }
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "storage/cache/doorkeeper.h"
@@ -57,7 +58,7 @@ class RecordCache {
 
   // Puts a record in, as if it had been used so often since. False: there is no memory for it.
   bool Insert(Position position, const Record& record, uint32_t uses);
-  // Puts a record in if it was offered a short while ago already, or if there is memory to spare. True if it
+  // Puts a record in if it was offered a short while ago already, or if nothing has to go for it. True if it
   // is in.
   bool Offer(Position position, const Record& record);
   // The record at `from`, if it is in, will be asked for at `to` from now on, where it stands as `record`.
@@ -87,20 +88,40 @@ class RecordCache {
   const char* EntryAt(CacheEntry entry) const;
   Position PositionAt(CacheEntry entry) const;
   std::atomic<uint64_t>* Look(Position position, uint64_t hash) const;
-  bool InsertLocked(Position position, const Record& record, uint32_t uses)
+  enum class Evict : uint8_t { kMay, kNever };
+  bool InsertLocked(Position position, const Record& record, uint32_t uses, Evict evict)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Doorkeeper* doorkeeper();
 
   // Returns the segment to write so many bytes into; 0: none.
-  uint32_t SegmentFor(uint32_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool NewHead() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  uint32_t SegmentFor(uint32_t bytes, Evict evict) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool NewHead(Evict evict) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void BeginHead(uint32_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool IsReusable(uint32_t index) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint32_t Allocate(uint32_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FreeSegment(uint32_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Takes the oldest segment out; records that were used go on in `heir`, if it has room. Its memory may go,
-  // or be used again, after a wait for latches.
-  uint32_t EvictOldest(uint32_t heir) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Records of a segment that leaves, which go on in another one.
+  struct Survivors {
+    struct Entry {
+      Position position;
+      uint32_t bytes;
+      uint32_t uses;
+    };
+    std::vector<Entry> records;
+    std::string bytes;
+  };
+  // Takes the oldest segment out. Its memory may go, or be used again, after a wait for latches; only then
+  // may those of its records that were used be put back, since they may be in its place. Until then they are
+  // not found.
+  uint32_t EvictOldest(Survivors& survivors) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PutBack(const Survivors& survivors) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PassLargeOnes() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  uint32_t LeastUses(const Segment& segment) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Records that were used more often than `uses` go on, and of those that were used so often `bytes`.
+  struct Bar {
+    uint32_t uses;
+    uint64_t bytes;
+  };
+  Bar BarOf(const Segment& segment, uint64_t room) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WaitForReaders() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   template <typename Visit>
   void ForEach(const Segment& segment, Visit visit) const;
@@ -115,8 +136,7 @@ class RecordCache {
   PositionTable table_;                                // changed under mutex_
   std::deque<uint32_t> fifo_ ABSL_GUARDED_BY(mutex_);  // oldest first; the head among them
   std::vector<uint32_t> free_ ABSL_GUARDED_BY(mutex_);
-  uint32_t head_ ABSL_GUARDED_BY(mutex_) = 0;   // being filled; 0: none
-  uint32_t spare_ ABSL_GUARDED_BY(mutex_) = 0;  // has memory, and nothing in it; 0: none
+  uint32_t head_ ABSL_GUARDED_BY(mutex_) = 0;  // being filled; 0: none
   MemoryBudget::Grant doorkeeper_memory_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<Doorkeeper> owned_doorkeeper_ ABSL_GUARDED_BY(mutex_);
   std::atomic<Doorkeeper*> doorkeeper_{nullptr};

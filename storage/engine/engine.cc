@@ -26,7 +26,11 @@ int PartitionBits(uint64_t memory_bytes) {
 Engine::Impl::Impl(const Options& options, const World& world)
     : options_(options), world_(world), budget_(options.memory_bytes) {}
 
-Engine::Impl::~Impl() { (void)Close(); }
+Engine::Impl::~Impl() {
+  (void)Close();
+  // An Open that failed half way has nothing to close, but may be copying.
+  if (heat_ != nullptr) heat_->Stop();
+}
 
 absl::Status Engine::Impl::ChooseBlockBytes(uint32_t& block_bytes) const {
   if (options_.memory_bytes < kMinMemoryBytes) {

@@ -123,16 +123,18 @@ void Engine::Impl::GoOn(std::unique_ptr<ColdGet> get, const absl::Status& status
   }
   std::optional<Entry> entry;
   Lookup::Step step;
+  bool cold = false;
   {
     HashIndex::Latch latch(*index_, get->hash);
     step = get->lookup.Walk(chains(), get->key, latch.Find(), latch.erasures());
     const bool deep = step == Lookup::Step::kFound && get->lookup.deep();
     if (deep && cold_->IsReadAgain(get->hash)) Promote(latch, get->lookup.record());
+    cold = get->lookup.cold();
     if (step == Lookup::Step::kFound) entry = EntryOf(get->lookup);
   }
   if (step == Lookup::Step::kRead || step == Lookup::Step::kDeep) return ReadOn(std::move(get), step);
-  if (step == Lookup::Step::kFound && get->lookup.cold())
-    cache_->Offer(get->lookup.position(), get->lookup.record());
+  // The entry may own by now what the record consists of.
+  if (step == Lookup::Step::kFound && cold) cache_->Offer(get->lookup.position(), get->lookup.record());
   Count(!entry ? count_.misses : get->lookup.deep() ? count_.hits_deep : count_.hits_disk);
   get->done(std::move(entry));
   gate_.Leave();

@@ -16,7 +16,7 @@ class HeatTest : public ::testing::Test {
   HeatTest() : store(1) { EXPECT_EQ(store.Open(), absl::OkStatus()); }
 
   static std::string HotKey(int i) { return "hot" + std::to_string(i); }
-  static std::string HotValue(int i) { return std::string(300 + i, 'h'); }
+  static std::string HotValue(int i) { return std::string(300 + 3 * i, 'h'); }
   void SetHot() {
     for (int i = 0; i < kHot; ++i) ASSERT_TRUE(store.Set(HotKey(i), HotValue(i)).ok());
   }
@@ -80,12 +80,16 @@ TEST_F(HeatTest, WhatIsReadAgainComesIn) {
 TEST_F(HeatTest, ReadingEverythingOnceDoesNotPushOutWhatIsHot) {
   Heat();
   ReadHot();
+  // The second time, some of the others are remembered from the first: nobody can tell that they are not hot.
   for (int round = 0; round < 2; ++round) {
+    uint64_t reads = 0;
     for (int i = 0; i < others; ++i) {
       ASSERT_EQ(store.Read("other" + std::to_string(i)).size(), 1024u);
       CheckMemory();
+      if (i % 2000 == 0) reads += ReadHot();
     }
-    EXPECT_LT(ReadHot(), uint64_t{kHot} / 50);
+    EXPECT_LT(reads, uint64_t{kHot} / 2) << round;  // of eleven times all of them
+    EXPECT_LT(ReadHot(), uint64_t{kHot} / 20) << round;
   }
 }
 
@@ -115,12 +119,18 @@ TEST_F(HeatTest, OverwritingWhatIsHotIsNotBlind) {
 }
 
 TEST_F(HeatTest, CompactionTakesHotRecordsAlong) {
-  Heat();
+  for (int i = 0; i < kHot; ++i) {
+    ASSERT_TRUE(store.Set(HotKey(i), HotValue(i)).ok());
+    WriteOthers(3);
+  }
+  ReadHot();
+  ReadHot();
+  WriteOthers(20'000);
   // Everything that stands beside them dies.
-  for (int i = 0; i < 1000; ++i) ASSERT_TRUE(store.Delete("other" + std::to_string(i)).ok());
+  for (int i = 0; i < 3 * kHot; ++i) ASSERT_TRUE(store.Delete("other" + std::to_string(i)).ok());
   const auto report = store.Compact();
   ASSERT_TRUE(report.ok()) << report.status();
-  EXPECT_GE(store.engine->Stats().compaction_moved_records, uint64_t{kHot} / 2);
+  EXPECT_GE(store.engine->Stats().compaction_moved_records, uint64_t{kHot});
   EXPECT_EQ(ReadHot(), 0u);
 }
 

@@ -137,6 +137,10 @@ class Engine {
   using GetDone = absl::AnyInvocable<void(absl::StatusOr<std::optional<Entry>>)>;
   void Get(std::string_view key, GetDone done);
 
+  // Says that an operation on `key` follows in a microsecond or so: what it needs of the index will be at
+  // hand. Who has many operations says it some of them ahead.
+  void Expect(std::string_view key);
+
   // Sets or deletes one key.
   using WriteDone = absl::AnyInvocable<void(absl::StatusOr<WriteResult>)>;
   void Apply(const Write& write, WriteDone done);

@@ -21,10 +21,10 @@ class MemoryBudget {
 
   // False, and nothing taken, if the bytes do not fit under the limit.
   bool TryTake(Share share, uint64_t bytes) {
-    if (used_.fetch_add(bytes, std::memory_order_relaxed) + bytes > limit_) {
-      used_.fetch_sub(bytes, std::memory_order_relaxed);
-      return false;
-    }
+    uint64_t used = used_.load(std::memory_order_relaxed);
+    do {
+      if (bytes > limit_ - used) return false;
+    } while (!used_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
     shares_[static_cast<size_t>(share)].fetch_add(bytes, std::memory_order_relaxed);
     return true;
   }

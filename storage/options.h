@@ -14,7 +14,8 @@ struct Options {
   uint64_t memory_bytes = uint64_t{1} << 30;
 
   // Bytes of a block of the log: a power of two, 64 KiB .. 64 MiB; 0 chooses the largest that lets at least
-  // 32 blocks fit into memory_bytes. Decided when the store is created; a store that exists keeps its own.
+  // 16 blocks fit into memory_bytes, and 32 where they are larger than 32 MiB. Decided when the store is
+  // created; a store that exists keeps its own.
   uint32_t block_bytes = 0;
 
   // A MEMORY write is on the disk at most this long after it was acknowledged, plus the time of one sync.

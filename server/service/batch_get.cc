@@ -14,6 +14,9 @@
 namespace thermocline::server {
 namespace {
 
+// As far ahead of an operation the engine hears of its key.
+constexpr uint32_t kAhead = 4;
+
 // Enough to keep a disk busy; few enough that the reads of others do not queue behind a large batch.
 constexpr size_t kGetsUnderWay = 64;
 
@@ -57,6 +60,8 @@ class BatchGet {
 
  private:
   void Begin(uint32_t step) {
+    if (const auto ahead = static_cast<int>(step + kAhead); ahead < request_.keys_size())
+      engine_.Expect(request_.keys(ahead));
     const std::string& key = request_.keys(static_cast<int>(step));
     if (absl::Status status = CheckKey(key); !status.ok()) {
       Fail(step, status);

@@ -17,6 +17,9 @@
 namespace thermocline::server {
 namespace {
 
+// As far ahead of an operation the engine hears of its key.
+constexpr uint32_t kAhead = 4;
+
 constexpr uint32_t kNone = UINT32_MAX;
 
 // The order within a batch: writes to the same key follow each other, all others are free.
@@ -78,6 +81,8 @@ class BatchWrite {
             [this] { Settle(); }) {}
 
   void Begin(uint32_t step) {
+    if (const auto ahead = static_cast<int>(step + kAhead); ahead < request_.writes_size())
+      engine_.Expect(KeyOf(request_.writes(ahead)));
     absl::StatusOr<storage::Write> write = ToWrite(request_.writes(static_cast<int>(step)), engine_, now_ms_);
     if (!write.ok()) {
       Fail(step, write.status());

@@ -41,6 +41,8 @@ uint32_t SegmentBytes(uint64_t memory_bytes) {
 class RecordCache::Memory {
  public:
   static std::shared_ptr<Memory> Map(MemoryBudget& budget, uint64_t bytes) {
+    constexpr uint64_t kPage = 4096;
+    bytes = (bytes + kPage - 1) / kPage * kPage;
     MemoryBudget::Grant grant = budget.Take(kShare, bytes);
     if (!grant) return nullptr;
     void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -108,12 +110,17 @@ std::optional<DecodedRecord> RecordCache::Find(Position position, Use use) const
   return decoded;
 }
 
-std::shared_ptr<const void> RecordCache::Pin(Position position) const {
+std::shared_ptr<const void> RecordCache::Pin(Position position, std::string_view found) const {
   const std::atomic<uint64_t>* const word = Look(position, HashOfPosition(position));
   if (word == nullptr) return nullptr;
   const CacheEntry entry(word->load(std::memory_order_acquire));
   if (!entry) return nullptr;
   const Segment& segment = segments_[entry.segment()];
+  // The entry may have moved since, or another have come: then what was found lies elsewhere.
+  const char* const data = segment.data.load(std::memory_order_acquire);
+  if (data == nullptr || found.data() < data ||
+      found.data() >= data + segment.bytes.load(std::memory_order_relaxed))
+    return nullptr;
   segment.pinned.store(true, std::memory_order_relaxed);
   return segment.memory;
 }

@@ -52,7 +52,7 @@ class RecordCache {
   // The record at a position, its version and links as they were put in. Under a latch.
   std::optional<DecodedRecord> Find(Position position, Use use) const;
   // Keeps the memory of a record that was found. Under the same latch. May be nullptr.
-  std::shared_ptr<const void> Pin(Position position) const;
+  std::shared_ptr<const void> Pin(Position position, std::string_view found) const;
   // The record is not needed any more: it gets no second chance. Under a latch.
   void Cool(Position position) const;
 

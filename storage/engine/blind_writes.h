@@ -18,7 +18,16 @@ class BlindWrites {
  public:
   void Add(uint64_t hash) {
     MutexLock lock(mutex_);
-    if (hashes_.size() < kMost) hashes_.push_back(hash);
+    if (hashes_.size() < kMost) {
+      hashes_.push_back(hash);
+    } else {
+      forgotten_ = true;
+    }
+  }
+  // True if some did not fit since the last call.
+  bool TakeForgotten() {
+    MutexLock lock(mutex_);
+    return std::exchange(forgotten_, false);
   }
   std::vector<uint64_t> TakeAll() {
     MutexLock lock(mutex_);
@@ -30,6 +39,7 @@ class BlindWrites {
  private:
   Mutex mutex_;
   std::vector<uint64_t> hashes_ ABSL_GUARDED_BY(mutex_);
+  bool forgotten_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace thermocline::storage

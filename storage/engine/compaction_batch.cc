@@ -159,7 +159,7 @@ absl::Status CompactionBatch::Demote(Position from, const Record& record, uint64
 
 // At most half of them, or nothing would be won where all that the index holds is hot.
 bool CompactionBatch::StaysAsHot(Position position, uint64_t hash) const {
-  if (work_.records_moved >= work_.records_demoted) return false;
+  if (work_.records_moved >= work_.records_demoted || next_number_ + 1 >= end_number_) return false;
   HashIndex::Latch latch(parts_.index, hash);
   return parts_.log.UsesOf(position) > 1 || parts_.cache.Find(position, Use::kIgnore).has_value();
 }

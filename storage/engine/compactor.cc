@@ -37,6 +37,9 @@ constexpr uint64_t kBlocksOfSurvivors = 4;
 constexpr double kDemoteFrom = 0.95;
 constexpr double kFull = 0.99;
 
+// Writers always get some room, whatever became of a batch.
+constexpr double kLeastDemotedPerSecond = 1000;
+
 // Records that move to the cold store in one batch, in blocks.
 constexpr uint64_t kDemotedBlocks = 2;
 
@@ -48,6 +51,10 @@ constexpr int kBatchesBetweenIdle = 8;
 // Chains resolved per poll when nobody waits for it, and tables of the index looked at for them.
 constexpr int kResolutions = 1024;
 constexpr int kTables = 4096;
+
+// Through the index, when slots may be unresolved that no list names; the round that is under way may have
+// passed some of them.
+constexpr int kRounds = 2;
 
 milliseconds PauseAfter(int failures) {
   return std::min<milliseconds>(kFirstRetry * (1 << std::min(failures, 10)), kLastRetry);
@@ -172,8 +179,14 @@ Compactor::Aim Compactor::ChooseAim(bool debt) {
   if (!owed_.empty() || index_fill() < kDemoteFrom || (debt && demoted_last_)) return Aim::kCompact;
   if (std::chrono::steady_clock::now() < demote_not_before_) return Aim::kCompact;
   const auto made = parts_.batch.cold.Make();
-  if (!made.ok()) PutOffDemotion(made.status());
-  return made.ok() && *made ? Aim::kDemote : Aim::kCompact;
+  absl::Status status = made.status();
+  // Want of space may be over by now; whoever tries finds out.
+  if (made.ok() && *made) status = parts_.batch.cold.store()->Stats().write_status;
+  if (!made.ok() || (!status.ok() && !absl::IsResourceExhausted(status))) {
+    PutOffDemotion(status);
+    return Aim::kCompact;
+  }
+  return *made ? Aim::kDemote : Aim::kCompact;
 }
 
 void Compactor::PutOffDemotion(const absl::Status& status) {
@@ -205,7 +218,11 @@ void Compactor::Throttle() {
   const BlockLog::Counters log = parts_.batch.log.counters();
   const auto live = static_cast<double>(log.record_bytes - std::min(log.dead_bytes, log.record_bytes));
   const bool debt = static_cast<double>(log.record_bytes) > kLimit * live;
-  parts_.batch.log.Throttle(debt || (demoted_last_ && index_fill() > kFull));
+  const bool full = demoted_last_ && index_fill() > kFull;
+  // As many new slots as become free, if writers go on with records as large as those that are there.
+  const double mean = live / static_cast<double>(std::max<uint64_t>(1, parts_.batch.counts.slots()));
+  parts_.batch.log.Pace(full ? static_cast<uint64_t>(demoted_per_second_ * mean) : 0);
+  parts_.batch.log.Throttle(debt || full);
 }
 
 void Compactor::Idle() {
@@ -266,6 +283,7 @@ std::vector<BlockLog::Usage> Compactor::Victims(bool forced) {
 
 void Compactor::Begin(Aim aim, const std::vector<BlockLog::Usage>& victims) {
   running_.store(true, std::memory_order_relaxed);
+  batch_began_ = std::chrono::steady_clock::now();
   // The batch needs that memory.
   shadows_.Flush().IgnoreError();
   uint64_t live = 0;
@@ -312,20 +330,14 @@ void Compactor::Step() {
   }
 }
 
-// Room for writers: as much space as the victims' dead took, so far as they were read just now; or, where it
-// is the index that is short, as much as writers put into as many slots as became free.
+// Room for writers: as much space as the victims' dead took, so far as they were read just now. (Where it is
+// the index that is short, Throttle says how much a second.)
 void Compactor::Credit(const CompactionBatch::Work& before) {
   const CompactionBatch::Work& work = batch_->work();
   const uint64_t dropped = work.records_dropped - before.records_dropped;
   const uint64_t moved = work.records_moved - before.records_moved;
-  const uint64_t demoted = work.records_demoted - before.records_demoted;
-  if (demoted_last_) {
-    const BlockLog::Counters log = parts_.batch.log.counters();
-    const uint64_t mean = log.record_bytes / std::max<uint64_t>(1, parts_.batch.counts.slots());
-    return parts_.batch.log.AddCredit(demoted * mean);
-  }
-  if (dropped != 0)
-    parts_.batch.log.AddCredit((work.bytes_scanned - before.bytes_scanned) * dropped / (dropped + moved));
+  if (demoted_last_ || dropped == 0) return;
+  parts_.batch.log.AddCredit((work.bytes_scanned - before.bytes_scanned) * dropped / (dropped + moved));
 }
 
 void Compactor::Resolve(std::vector<uint64_t> hashes, void (Compactor::*then)()) {
@@ -419,9 +431,16 @@ void Compactor::Remove() {
   End(absl::OkStatus());
 }
 
+void Compactor::NoteDemotionRate() {
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - batch_began_;
+  demoted_per_second_ =
+      std::max(kLeastDemotedPerSecond, static_cast<double>(batch_->work().records_demoted) / taken.count());
+}
+
 void Compactor::End(const absl::Status& status) {
   if (batch_ != nullptr) bytes_written_.fetch_add(batch_->work().bytes_written, std::memory_order_relaxed);
   if (batch_ != nullptr && !status.ok()) GiveUpBatch();
+  if (batch_ != nullptr && status.ok() && demoted_last_) NoteDemotionRate();
   batch_.reset();
   running_.store(false, std::memory_order_relaxed);
   const bool again = status.ok() || absl::IsOutOfRange(status);
@@ -474,24 +493,37 @@ void Compactor::ServeForced(const absl::Status& status) {
 void Compactor::ResolveSome() {
   if (resolving_) return;
   std::vector<uint64_t> hashes = parts_.blind_writes.TakeAll();
-  if (parts_.batch.counts.unresolved() != 0 && hashes.size() < kResolutions) {
+  if (parts_.blind_writes.TakeForgotten()) rounds_ = kRounds;
+  if (rounds_ > 0 && parts_.batch.counts.unresolved() != 0 && hashes.size() < kResolutions) {
     for (int tables = 0; tables < kTables && hashes.size() < kResolutions; ++tables) {
       const HashIndex::Sweep sweep = parts_.batch.index.SweepUnresolved(resolve_from_);
       if (sweep.unresolved) hashes.push_back(*sweep.unresolved);
       resolve_from_ = sweep.next;
-      if (resolve_from_ == 0) break;
+      if (resolve_from_ == 0) {
+        --rounds_;
+        break;
+      }
     }
   }
   if (hashes.empty()) return;
   resolving_ = true;
-  auto left = std::make_shared<std::atomic<size_t>>(hashes.size());
+  struct Pending {
+    std::atomic<size_t> left;
+    std::atomic<bool> failed{false};
+  };
+  auto pending = std::make_shared<Pending>(hashes.size());
   for (const uint64_t hash : hashes) {
-    // One that fails, for want of room say, is met again in a later round.
-    parts_.resolver.Resolve(hash,
-                            [this, gate = gate_, &background = parts_.background, left](const absl::Status&) {
-                              if (left->fetch_sub(1, std::memory_order_acq_rel) == 1)
-                                Post(gate, background, [this] { resolving_ = false; });
-                            });
+    const auto resolved = [this, gate = gate_, &background = parts_.background,
+                           pending](const absl::Status& status) {
+      if (!status.ok()) pending->failed.store(true, std::memory_order_relaxed);
+      if (pending->left.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+      Post(gate, background, [this, pending] {
+        resolving_ = false;
+        // For want of room, say: those are looked for.
+        if (pending->failed.load(std::memory_order_relaxed)) rounds_ = kRounds;
+      });
+    };
+    parts_.resolver.Resolve(hash, resolved);
   }
 }
 

@@ -82,6 +82,7 @@ class Compactor {
   double index_fill() const;
   void PutOffDemotion(const absl::Status& status);
   void Credit(const CompactionBatch::Work& before);
+  void NoteDemotionRate();
   void Idle();
   void ReclaimExpired();
   void Throttle();
@@ -118,6 +119,8 @@ class Compactor {
   bool poll_scheduled_ = false;
   bool demoted_last_ = false;  // the batch under way, or the last one, demotes
   int demote_failures_ = 0;    // in a row
+  double demoted_per_second_ = 50'000;
+  std::chrono::steady_clock::time_point batch_began_{};
   std::chrono::steady_clock::time_point demote_not_before_{};
   int batches_since_idle_ = 0;
   int polls_until_reclaim_ = 0;
@@ -126,7 +129,9 @@ class Compactor {
   std::vector<uint64_t> owed_;   // victims of batches that failed: the next one takes them all
   int failures_ = 0;             // in a row
   std::chrono::steady_clock::time_point not_before_{};
+  // Where to look next for unresolved slots that no list names, and how many rounds through the index to go.
   uint64_t resolve_from_ = 0;
+  int rounds_ = 2;  // after a start nothing is listed
   bool resolving_ = false;
   // Bytes of graves by the block of the dead record and the block that holds the grave.
   absl::flat_hash_map<uint64_t, absl::flat_hash_map<uint64_t, uint64_t>> grave_bytes_;

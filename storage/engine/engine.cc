@@ -11,7 +11,11 @@
 namespace thermocline::storage {
 namespace {
 
-constexpr uint32_t kBlocksInMemory = 32;
+// Blocks that fit into memory: as many as the first, and as the second where blocks are large enough for all
+// values.
+constexpr uint32_t kBlocksInMemory = 16;
+constexpr uint32_t kLargeBlocksInMemory = 32;
+constexpr uint64_t kLargeBlockBytes = 2 * kMaxValueBytes;
 constexpr uint32_t kMinBlocksInMemory = 4;
 // Of memory, for what the index may need soon.
 constexpr uint64_t kHeadroomShare = 64;
@@ -42,8 +46,10 @@ absl::Status Engine::Impl::ChooseBlockBytes(uint32_t& block_bytes) const {
   }
   block_bytes = options_.block_bytes;
   if (block_bytes == 0) {
-    block_bytes = static_cast<uint32_t>(std::clamp<uint64_t>(
-        std::bit_floor(options_.memory_bytes / kBlocksInMemory), kMinBlockBytes, kMaxBlockBytes));
+    uint64_t chosen = std::bit_floor(options_.memory_bytes / kBlocksInMemory);
+    if (chosen > kLargeBlockBytes)
+      chosen = std::max(kLargeBlockBytes, std::bit_floor(options_.memory_bytes / kLargeBlocksInMemory));
+    block_bytes = static_cast<uint32_t>(std::clamp<uint64_t>(chosen, kMinBlockBytes, kMaxBlockBytes));
   }
   if (!std::has_single_bit(block_bytes) || block_bytes < kMinBlockBytes || block_bytes > kMaxBlockBytes) {
     return absl::InvalidArgumentError(
@@ -384,6 +390,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(const Options& options, con
 
 absl::Status Engine::Close() { return impl_->Close(); }
 void Engine::Get(std::string_view key, GetDone done) { impl_->Get(key, std::move(done)); }
+void Engine::Expect(std::string_view key) { impl_->Expect(key); }
 void Engine::Apply(const Write& write, WriteDone done) { impl_->Apply(write, std::move(done)); }
 void Engine::Flush(FlushDone done) { impl_->Flush(std::move(done)); }
 void Engine::Scan(const ScanRequest& request, ScanDone done) { impl_->Scan(request, std::move(done)); }

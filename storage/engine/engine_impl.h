@@ -39,6 +39,9 @@ class Engine::Impl {
   absl::Status Close();
 
   void Get(std::string_view key, GetDone done);
+  void Expect(std::string_view key) {
+    if (!key.empty()) index_->Prefetch(HashOf(key));
+  }
   void Apply(const Write& write, WriteDone done);
   void Flush(FlushDone done);
   void Scan(const ScanRequest& request, ScanDone done);

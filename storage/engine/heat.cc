@@ -21,15 +21,19 @@ void Heat::Copy(std::shared_ptr<LeavingBlock> block, std::function<void()> done)
 }
 
 void Heat::Step(const std::shared_ptr<LeavingBlock>& block, uint32_t offset, std::function<void()> done) {
-  parts_.executor.Run([this, gate = gate_, block, offset, done = std::move(done)]() mutable {
+  // The log owns the block: a task that runs late must not be what keeps its memory.
+  const std::weak_ptr<LeavingBlock> leaving = block;
+  parts_.executor.Run([this, gate = gate_, leaving, offset, done = std::move(done)]() mutable {
     if (!gate->Enter()) return;
-    const uint32_t next = CopyChunks(*block, offset);
-    if (next < block->used) {
-      Step(block, next, std::move(done));
-    } else {
-      // Release: with BlockLog::IsReadyToLeave.
-      block->copied.store(true, std::memory_order_release);
-      done();
+    if (auto still = leaving.lock()) {
+      const uint32_t next = CopyChunks(*still, offset);
+      if (next < still->used) {
+        Step(still, next, std::move(done));
+      } else {
+        // Release: with BlockLog::IsReadyToLeave.
+        still->copied.store(true, std::memory_order_release);
+        done();
+      }
     }
     gate->Leave();
   });

@@ -32,6 +32,12 @@ HashIndex::Partition& HashIndex::PartitionOf(uint64_t hash) const {
   return *partitions_[partition_bits_ == 0 ? 0 : hash >> (64 - partition_bits_)];
 }
 
+void HashIndex::Prefetch(uint64_t hash) const {
+  Partition& partition = PartitionOf(hash);
+  MutexLock lock(partition.latch);
+  partition.table.Prefetch(hash);
+}
+
 void HashIndex::WaitForLatches() {
   for (const auto& partition : partitions_) MutexLock lock(partition->latch);
 }

@@ -14,8 +14,8 @@ namespace thermocline::storage {
 // Maps 64-bit hashes of keys to positions in the log. It knows no keys: what it finds are candidates, to be
 // compared with the key in the record; there may be several for a hash.
 //
-// The hash's first bits choose a partition: a latch, and a table that it guards. A table grows by some slots
-// with each write, under the latch that the write holds anyway, whatever its size.
+// The hash's first bits choose a partition: a latch, and a table that it guards. A table grows in place,
+// under with each write, under the latch that the write holds anyway, whatever its size.
 //
 // Thread-safe: each partition through its latch. All bulk memory is taken from the budget's index share.
 class HashIndex {
@@ -61,6 +61,10 @@ class HashIndex {
     const uint64_t hash_;
     Partition& partition_;
   };
+
+  // Says that a latch of this hash will be taken soon: by then, what it will look at is in the processor's
+  // cache.
+  void Prefetch(uint64_t hash) const;
 
   // Marks as unresolved all slots whose hash cannot be told from that of another: they may be of the same
   // key. Returns how many were not before. Before any other use.

@@ -59,6 +59,13 @@ Slots OrderedTable::Find(uint64_t hash) const {
   }
 }
 
+void OrderedTable::Prefetch(uint64_t hash) const {
+  if (frames_.empty()) return;
+  const Layout& layout = LayoutOf(PlaceOf(hash));
+  const uint32_t home = layout.HomeOf(PlaceOf(hash) & layout.known);
+  __builtin_prefetch(&frames_[home / Frames::kWords][home % Frames::kWords], /*to be written*/ 1);
+}
+
 std::optional<uint32_t> OrderedTable::IndexOf(uint64_t hash, uint64_t position) const {
   if (frames_.empty()) return std::nullopt;
   const Layout& layout = LayoutOf(PlaceOf(hash));

@@ -28,8 +28,8 @@ using Slots = absl::InlinedVector<Slot, 4>;
 // probing with ordered insertion (Amble and Knuth, "Ordered hash tables", 1974). A lookup starts where the
 // hash would stand if all were spread evenly, its home, and ends at the first larger one: one or two cache
 // lines. The array is made of frames, and grows by stretching: an eighth of new frames is added at its end,
-// and with each write some slots, from the last one down, move to where they belong in the larger array. No
-// memory is ever given back, and no write waits for more than some thousand slots to move.
+// and then the slots move, from the last one down, to where they belong in the larger array: all of them at
+// once as it is, which takes a millisecond or so for some hundred thousand. No memory is ever given back.
 //
 //     0                           split            capacity
 //    +-----------------------------+---- - - ----+------------------------------+--------+
@@ -58,6 +58,8 @@ class OrderedTable {
   OrderedTable& operator=(const OrderedTable&) = delete;
 
   Slots Find(uint64_t hash) const;
+  // Brings what a Find of this hash will look at first from memory, without waiting for it.
+  void Prefetch(uint64_t hash) const;
 
   // Makes sure that the next Insert or Replace of a slot at `position` or below finds room, and goes on with
   // the growth that is under way. False: there is no memory.

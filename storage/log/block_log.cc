@@ -14,6 +14,9 @@ namespace {
 constexpr uint64_t kWindowShare = 8;
 constexpr uint64_t kLeastWindow = 2;  // and the next block
 
+// How often writers get credit that is given by the second.
+constexpr std::chrono::milliseconds kPaceTick{10};
+
 }  // namespace
 
 BlockLog::BlockLog(const Config& config, const Collaborators& world)
@@ -342,11 +345,36 @@ void BlockLog::MarkRecordsDeadIn(uint64_t sequence, uint64_t records) {
 void BlockLog::Throttle(bool on) {
   MutexLock lock(mutex_);
   throttled_ = on;
+  SchedulePace();
   if (!parked_.empty()) ScheduleCommit();
 }
 
 void BlockLog::AddCredit(uint64_t bytes) {
   MutexLock lock(mutex_);
+  Credit(bytes);
+}
+
+void BlockLog::Pace(uint64_t bytes_per_second) {
+  MutexLock lock(mutex_);
+  pace_ = bytes_per_second;
+  SchedulePace();
+}
+
+void BlockLog::SchedulePace() {
+  if (!throttled_ || pace_ == 0 || closed_ || std::exchange(pace_scheduled_, true)) return;
+  world_.commits.RunAfter(kPaceTick, [this, gate = gate_] {
+    if (!gate->Enter()) return;
+    {
+      MutexLock lock(mutex_);
+      pace_scheduled_ = false;
+      Credit(pace_ * kPaceTick.count() / 1000);
+      SchedulePace();
+    }
+    gate->Leave();
+  });
+}
+
+void BlockLog::Credit(uint64_t bytes) {
   credit_ = std::min<int64_t>(credit_ + static_cast<int64_t>(bytes), config_.block_bytes / 4);
   if (!parked_.empty()) ScheduleCommit();
 }

@@ -152,6 +152,8 @@ class BlockLog {
   // While it is on, writers get room only for as many bytes as there was credit added.
   void Throttle(bool on);
   void AddCredit(uint64_t bytes);
+  // So many bytes of credit a second, by and by, while writers are throttled.
+  void Pace(uint64_t bytes_per_second);
   // Sets `count` sequence numbers aside and calls `done` with the first of them when all that is appended
   // from then on stands behind the last.
   using SetAsideDone = absl::AnyInvocable<void(absl::StatusOr<uint64_t>)>;
@@ -221,6 +223,8 @@ class BlockLog {
   Position tail() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return open_->position_of(cursor_); }
   bool out_of_credit() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return throttled_ && credit_ <= 0; }
   std::deque<Done> TakeParked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Credit(uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SchedulePace() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool accepts_writes() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return failure_.ok() && !closed_; }
   void ScheduleCommit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -245,6 +249,7 @@ class BlockLog {
   bool FreeMemory(uint64_t bytes, Urgency urgency);
   bool IsReadyToLeave(const Block& block);
   bool EvictOldest(Urgency urgency);
+  void StopCopying();
   absl::StatusOr<uint64_t> TakeNumbers(uint32_t count);
   void SetNumbersAside(const absl::Status& log_status);
   void RetireBlocks();
@@ -268,7 +273,9 @@ class BlockLog {
   std::deque<Done> parked_ ABSL_GUARDED_BY(mutex_);
   std::vector<Done> parked_copies_ ABSL_GUARDED_BY(mutex_);
   bool throttled_ ABSL_GUARDED_BY(mutex_) = false;
-  int64_t credit_ ABSL_GUARDED_BY(mutex_) = 0;    // bytes; a record may overdraw it
+  int64_t credit_ ABSL_GUARDED_BY(mutex_) = 0;  // bytes; a record may overdraw it
+  uint64_t pace_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool pace_scheduled_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);  // of a write or sync: final
   absl::Status no_room_ ABSL_GUARDED_BY(mutex_);  // why the next block could not be made; tried again
   std::optional<SettingAside> setting_aside_ ABSL_GUARDED_BY(mutex_);

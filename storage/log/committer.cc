@@ -309,7 +309,7 @@ void BlockLog::RetireBlocks() {
   for (const auto& block : removed) {
     const auto resident = std::find(resident_.begin(), resident_.end(), block.get());
     if (resident == resident_.end()) continue;
-    if (resident == resident_.begin()) leaving_.reset();
+    if (resident == resident_.begin()) StopCopying();
     resident_.erase(resident);
     block->resident.store(nullptr, std::memory_order_release);
     resident_blocks_.fetch_sub(1, std::memory_order_relaxed);
@@ -334,10 +334,9 @@ absl::Status BlockLog::Unlink(uint64_t sequence) { return world_.files.Remove(Pa
 absl::Status BlockLog::KeepHeadroom() {
   const uint64_t headroom = config_.memory_headroom;
   const auto available = [this] { return world_.budget.available(); };
-  while (available() < headroom) {
-    const Urgency urgency = available() < headroom / 8 ? Urgency::kNow : Urgency::kSoon;
-    if (!FreeMemory(headroom - available(), urgency)) break;
-  }
+  bool more = true;
+  for (uint64_t free = available(); more && free < headroom; free = available())
+    more = FreeMemory(headroom - free, free < headroom / 8 ? Urgency::kNow : Urgency::kSoon);
   const uint64_t wanted = wanted_bytes_.load(std::memory_order_relaxed);
   if (wanted != 0) {
     while (available() < headroom + wanted && HasMemoryToSpare() && EvictOldest(Urgency::kSoon)) {
@@ -347,7 +346,7 @@ absl::Status BlockLog::KeepHeadroom() {
   }
   // A writer that was sent away for want of memory needs no more than this for a table of the index to grow;
   // or it tries again when the block that is leaving has left.
-  if (available() >= headroom / 4 * 3 || leaving_ != nullptr) return absl::OkStatus();
+  if (more || leaving_ != nullptr || available() >= headroom / 4 * 3) return absl::OkStatus();
   return absl::ResourceExhaustedError(fmt::format(
       "the index of all keys takes {} of {} bytes of memory, and no block can leave it any more: raise "
       "--memory",
@@ -356,7 +355,8 @@ absl::Status BlockLog::KeepHeadroom() {
 
 // By one block, or a part of the cache. False: there is nothing, or the block is not ready.
 bool BlockLog::FreeMemory(uint64_t bytes, Urgency urgency) {
-  if (world_.shrink_cache && !HasMemoryToSpare() && world_.shrink_cache(bytes) != 0) return true;
+  const bool cache_first = resident_.empty() || !HasMemoryToSpare();
+  if (world_.shrink_cache && cache_first && world_.shrink_cache(bytes) != 0) return true;
   return EvictOldest(urgency);
 }
 
@@ -378,15 +378,21 @@ bool BlockLog::IsReadyToLeave(const Block& block) {
   return leaving_->copied.load(std::memory_order_acquire);
 }
 
-bool BlockLog::EvictOldest(Urgency urgency) {
-  if (resident_.empty()) return false;
-  Block& block = *resident_.front();
-  if (urgency == Urgency::kSoon && !IsReadyToLeave(block)) return false;
-  if (leaving_ != nullptr && leaving_->start == block.position_of(0)) {
+// The memory of the block that is being copied is needed: what was not copied by now goes.
+void BlockLog::StopCopying() {
+  if (leaving_ == nullptr) return;
+  {
     MutexLock lock(leaving_->mutex);
     leaving_->memory.reset();
   }
   leaving_.reset();
+}
+
+bool BlockLog::EvictOldest(Urgency urgency) {
+  if (resident_.empty()) return false;
+  Block& block = *resident_.front();
+  if (urgency == Urgency::kSoon && !IsReadyToLeave(block)) return false;
+  StopCopying();
   resident_.pop_front();
   block.resident.store(nullptr, std::memory_order_release);
   // Whoever saw it resident holds a latch, or has pinned it under one.

@@ -21,6 +21,9 @@
 namespace thermocline::bench {
 namespace {
 
+// As far ahead of a put its key is announced.
+constexpr uint64_t kAhead = 4;
+
 using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
 
@@ -69,6 +72,7 @@ class Lane {
     Clock::time_point before = Clock::now();
     for (uint64_t index = first; index < end; ++index) {
       const Key key = workload_.KeyAt(index);
+      if (index + kAhead < end) writer_->Expect(workload_.KeyAt(index + kAhead).view());
       workload_.ValueOf(key, 0, value);
       if (absl::Status status = writer_->Put(key.view(), value); !status.ok()) return status;
       record_bytes_ += key.size + value.size();

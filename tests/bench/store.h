@@ -66,6 +66,8 @@ class GroupWriter {
  public:
   virtual ~GroupWriter() = default;
 
+  // A Put of `key` follows soon: a batch is known before it is put.
+  virtual void Expect(std::string_view) {}
   // Adds a record to the group; it is readable at the latest when Flush has returned.
   virtual absl::Status Put(std::string_view key, std::string_view value) = 0;
   // Ends the group. `acknowledged` is called, perhaps on another thread, when all of it is on the disk.

@@ -18,6 +18,7 @@ class ThermoclineWriter : public GroupWriter {
  public:
   explicit ThermoclineWriter(Engine& engine) : engine_(engine) {}
 
+  void Expect(std::string_view key) override { engine_.Expect(key); }
   // An engine that is short of memory completes a write later: a group that is flushed before would not
   // contain it.
   absl::Status Put(std::string_view key, std::string_view value) override {

@@ -183,13 +183,13 @@ TEST_F(RecordCacheTest, GivesMemoryBack) {
 TEST_F(RecordCacheTest, PinnedMemoryStays) {
   ASSERT_TRUE(Insert(4096));
   const auto found = cache.Find(4096, Use::kIgnore);
-  const auto pin = cache.Pin(4096);
+  const auto pin = cache.Pin(4096, cache.Find(4096, Use::kIgnore)->record.value);
   ASSERT_NE(pin, nullptr);
   TurnOnce();
   TurnOnce();
   EXPECT_FALSE(Has(4096));
   EXPECT_EQ(found->record.value, ValueAt(4096));
-  EXPECT_EQ(cache.Pin(4096), nullptr);
+  EXPECT_EQ(cache.Pin(4096, "elsewhere"), nullptr);
 }
 
 TEST_F(RecordCacheTest, LargeRecordsHaveSegmentsOfTheirOwn) {

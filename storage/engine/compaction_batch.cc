@@ -292,29 +292,23 @@ absl::Status CompactionBatch::FinishOutput() {
   if (!block.ok()) return block.status();
   work_.bytes_written += (*block)->used;
   parts_.log.Add(*std::move(block));
-  absl::Status status;
-  for (const Move& move : moves) {
-    if (status.ok()) status = Install(move);
-    // The copy is in the log all the same.
-    if (!status.ok()) parts_.graves.Add(move.hash, move.to);
-  }
-  return status;
+  for (const Move& move : moves) Install(move);
+  return absl::OkStatus();
 }
 
-absl::Status CompactionBatch::Install(const Move& move) {
+void CompactionBatch::Install(const Move& move) {
   HashIndex::Latch latch(parts_.index, move.hash);
   const Slots slots = latch.Find();
   for (const Slot& slot : slots) {
     if (slot.position != move.from) continue;
-    if (!latch.Reserve(move.to))
-      return absl::ResourceExhaustedError("no memory for the index: raise --memory");
+    latch.ReserveReplace(move.to);
     Slot moved = slot;
     moved.position = move.to;
     moved.unresolved = slot.unresolved && (move.linked || slots.size() > 1);
     latch.Replace(slot.position, moved);
     parts_.counts.Changed(slot, moved);
     parts_.log.MarkDead(move.from, 0);
-    return absl::OkStatus();
+    return;
   }
   // Superseded meanwhile, or displaced by a record that did not look whose it was: resolving that chain will
   // find the original, and copy it again if it is the newest of its key.
@@ -322,7 +316,6 @@ absl::Status CompactionBatch::Install(const Move& move) {
     late_doubts_.push_back(move.hash);
   parts_.graves.Add(move.hash, move.to);
   parts_.log.MarkDead(move.to, 0);
-  return absl::OkStatus();
 }
 
 void CompactionBatch::GiveUp() {

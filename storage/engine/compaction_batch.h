@@ -120,7 +120,7 @@ class CompactionBatch {
   absl::StatusOr<Position> Write(const Record& record);
   absl::Status OpenOutput();
   absl::Status FinishOutput();
-  absl::Status Install(const Move& move);
+  void Install(const Move& move);
   bool StandsAfterwards(Position position) const;
 
   const Parts parts_;

@@ -207,7 +207,11 @@ Engine::Impl::WriteStep Engine::Impl::Put(HashIndex::Latch& latch, uint64_t hash
     }
   }
   const Position bound = log_->bound();
-  if (!latch.Reserve(bound)) return WriteStep::kRoom;
+  if (target.slot) {
+    latch.ReserveReplace(bound);
+  } else if (!latch.Reserve(bound)) {
+    return WriteStep::kRoom;
+  }
   const auto appended = log_->Append(record, bound);
   if (!appended) return WriteStep::kRoom;
   const Slot slot = {.position = appended->position,

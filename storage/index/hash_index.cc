@@ -86,6 +86,10 @@ bool HashIndex::Latch::Covers(uint64_t hash) const {
 
 bool HashIndex::Latch::Reserve(uint64_t position) { return partition_.table.Reserve(position); }
 
+void HashIndex::Latch::ReserveReplace(uint64_t position) {
+  if (!partition_.table.Reserve(position, /*insert=*/false)) std::abort();
+}
+
 void HashIndex::Latch::Insert(const Slot& slot) { partition_.table.Insert(hash_, slot); }
 
 void HashIndex::Latch::Replace(uint64_t position, const Slot& slot) {

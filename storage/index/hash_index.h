@@ -43,12 +43,15 @@ class HashIndex {
     Slots Find() const;
     // True if the slots of this hash cannot be told from those of the latched one.
     bool Covers(uint64_t hash) const;
-    // Makes sure that the next Insert or Replace of a slot at `position` or below finds room. False: the
-    // budget has none.
+    // Makes sure that the next Insert of a slot at `position` or below finds room. False: the budget has
+    // none.
     [[nodiscard]] bool Reserve(uint64_t position);
+    // The same for the next Replace of a slot that is there; it takes no memory.
+    void ReserveReplace(uint64_t position);
     // After Reserve, under the same latch.
     void Insert(const Slot& slot);
-    // Exchanges the slot that has `position`, which must exist. After Reserve, under the same latch.
+    // Exchanges the slot that has `position`, which must exist. After Reserve or ReserveReplace, under the
+    // same latch.
     void Replace(uint64_t position, const Slot& slot);
     // Removes the slot that has `position`, which must exist.
     void Erase(uint64_t position);

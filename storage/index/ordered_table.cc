@@ -202,9 +202,9 @@ OrderedTable::Sweep OrderedTable::SweepUnresolved(uint64_t hash) const {
   return {.next = next(old ? split_ : kEnd)};
 }
 
-bool OrderedTable::Reserve(uint64_t position) {
+bool OrderedTable::Reserve(uint64_t position, bool insert) {
   if (stretching()) Move(kMoved);
-  while (full()) {
+  while (insert && full()) {
     Move(UINT32_MAX);
     const bool crowded = farthest_ >= spread_ / 2;
     if (!Stretch(position)) return false;

@@ -61,9 +61,9 @@ class OrderedTable {
   // Brings what a Find of this hash will look at first from memory, without waiting for it.
   void Prefetch(uint64_t hash) const;
 
-  // Makes sure that the next Insert or Replace of a slot at `position` or below finds room, and goes on with
-  // the growth that is under way. False: there is no memory.
-  [[nodiscard]] bool Reserve(uint64_t position);
+  // Makes sure that the next Replace of a slot at `position` or below finds room, which takes no memory, or,
+  // if `insert`, the next Insert; and goes on with the growth that is under way. False: there is no memory.
+  [[nodiscard]] bool Reserve(uint64_t position, bool insert = true);
   // After Reserve.
   void Insert(uint64_t hash, const Slot& slot);
   // False if no slot of this hash has the position.

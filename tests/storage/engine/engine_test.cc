@@ -326,6 +326,13 @@ TEST_F(EngineTest, RefusesKeysWhoseIndexDoesNotFitIntoMemory) {
   EXPECT_LE(stats.index_bytes + stats.block_bytes + stats.chunk_table_bytes, stats.memory_limit);
   EXPECT_LE(static_cast<double>(stats.index_bytes) / static_cast<double>(keys), 10.0);
   EXPECT_EQ(store.Read("0"), "");
+  // What needs no slot of its own goes on.
+  for (int i = 0; i < 2000; ++i) {
+    const std::string key = std::to_string(i * 100);
+    ASSERT_TRUE((i % 2 == 0 ? store.Set(key, "new") : store.Delete(key)).ok()) << key;
+  }
+  EXPECT_EQ(store.Read("0"), "new");
+  EXPECT_EQ(store.Read("100"), "(none)");
 }
 
 TEST_F(EngineTest, MemoryStaysWithinTheLimitAndValuesStayReadable) {

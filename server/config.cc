@@ -177,8 +177,9 @@ void Describe(CLI::App& app, Texts& texts) {
       "time.");
   add("--memory", texts.memory, "SIZE",
       "The one number for memory, such as 512MiB or 8GiB: the index\n"
-      "of all keys, and as many values as fit. The others are read\n"
-      "from the disk. The process takes at most 64 MiB more, and\n"
+      "of the keys, and as many values as fit. The others are read\n"
+      "from the disk, and so are keys that the index has no room for\n"
+      "(from 128MiB on). The process takes at most 64 MiB more, and\n"
       "while large requests are under way, their size a few times.");
   add("--block-size", texts.block_size, "SIZE",
       "Size of the log's files, for a new data directory: a power of\n"

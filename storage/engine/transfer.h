@@ -44,7 +44,6 @@ class Transfer {
     Remove(Kind::kUncover, head, record, hash);
   }
 
-  bool empty() const { return demoted_.empty() && removed_.empty(); }
   // Time to flush: it takes as much memory as it may, and the last record perhaps more.
   bool full() const;
 

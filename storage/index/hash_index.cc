@@ -32,6 +32,10 @@ HashIndex::Partition& HashIndex::PartitionOf(uint64_t hash) const {
   return *partitions_[partition_bits_ == 0 ? 0 : hash >> (64 - partition_bits_)];
 }
 
+uint64_t HashIndex::PrefixOf(uint64_t hash) const {
+  return partition_bits_ == 0 ? 0 : hash & ~uint64_t{0} << (64 - partition_bits_);
+}
+
 void HashIndex::Prefetch(uint64_t hash) const {
   Partition& partition = PartitionOf(hash);
   MutexLock lock(partition.latch);
@@ -53,13 +57,48 @@ uint64_t HashIndex::DoubtGroups() {
 
 HashIndex::Sweep HashIndex::SweepUnresolved(uint64_t hash) const {
   Partition& partition = PartitionOf(hash);
-  const uint64_t rest = partition_bits_ == 0 ? ~uint64_t{0} : ~uint64_t{0} >> partition_bits_;
+  const uint64_t prefix = PrefixOf(hash);
   MutexLock lock(partition.latch);
   const OrderedTable::Sweep sweep = partition.table.SweepUnresolved(hash);
   Sweep found;
-  if (sweep.unresolved) found.unresolved = (hash & ~rest) | *sweep.unresolved;
-  found.next = sweep.next ? (hash & ~rest) | *sweep.next : (hash | rest) + 1;
+  if (sweep.unresolved) found.unresolved = prefix | *sweep.unresolved;
+  found.next = prefix | sweep.next.value_or(0);
+  if (!sweep.next) found.next = partition_bits_ == 0 ? 0 : prefix + (uint64_t{1} << (64 - partition_bits_));
   return found;
+}
+
+HashIndex::Shape HashIndex::ShapeOf(size_t partition) const {
+  MutexLock lock(partitions_[partition]->latch);
+  return partitions_[partition]->table.shape();
+}
+
+std::optional<uint64_t> HashIndex::Copy(uint64_t from, std::vector<Entry>& out) const {
+  Partition& partition = PartitionOf(from);
+  const uint64_t prefix = PrefixOf(from);
+  const size_t before = out.size();
+  std::optional<uint64_t> next;
+  {
+    MutexLock lock(partition.latch);
+    next = partition.table.Copy(from, out);
+  }
+  for (size_t i = before; i < out.size(); ++i) out[i].hash |= prefix;
+  return next ? std::optional<uint64_t>(prefix | *next) : std::nullopt;
+}
+
+bool HashIndex::Prepare(size_t partition, const Shape& shape, uint64_t position) {
+  MutexLock lock(partitions_[partition]->latch);
+  return partitions_[partition]->table.Prepare(shape, position);
+}
+
+bool HashIndex::Fill(std::span<const Entry> entries) {
+  if (entries.empty()) return true;
+  Partition& partition = PartitionOf(entries.front().hash);
+  MutexLock lock(partition.latch);
+  uint32_t next = 0;
+  for (const Entry& entry : entries) {
+    if (!partition.table.Append(entry.hash, entry.slot, next)) return false;
+  }
+  return true;
 }
 
 uint64_t HashIndex::slots() const {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "storage/index/frames.h"
@@ -80,6 +81,29 @@ class HashIndex {
   // Looks for unresolved slots from `hash` on, some KiB at a time.
   Sweep SweepUnresolved(uint64_t hash) const;
 
+  // What follows is for copies of the index, to be written somewhere and made an index of again. They are
+  // made partition by partition, of which each has the hashes with one prefix, in order.
+  size_t partitions() const { return partitions_.size(); }
+
+  // Of a partition: how many slots, and how many leading bits of their hashes all of them tell at least. The
+  // latter shrinks as the partition grows.
+  using Shape = OrderedTable::Shape;
+  Shape ShapeOf(size_t partition) const;
+
+  using Entry = OrderedTable::Entry;
+  // Appends to `out` some thousand slots of the partition of `from`, in the order of their hashes, from
+  // `from` on. Returns where to go on in this partition; nullopt: its end. Slots that come, go or change
+  // between two calls may be met or not; any that is there all the time is met once.
+  std::optional<uint64_t> Copy(uint64_t from, std::vector<Entry>& out) const;
+
+  // Before any other use of the partition: makes it as large as it would be with so many slots at `position`
+  // or below, of hashes of which no more bits are known: as few as anything tells that is to be filled in, as
+  // the shape does that was asked for after it was copied. False: the budget has no memory.
+  [[nodiscard]] bool Prepare(size_t partition, const Shape& shape, uint64_t position);
+  // Inserts slots of one partition, in the order of their hashes. It is quick if the partition was prepared
+  // for about as many, and what was filled in before is smaller. False: the budget has no memory.
+  [[nodiscard]] bool Fill(std::span<const Entry> entries);
+
   // Returns when every latch that was held at the call has been released: what was made unreachable before
   // the call is then in nobody's hands.
   void WaitForLatches();
@@ -89,6 +113,7 @@ class HashIndex {
 
  private:
   Partition& PartitionOf(uint64_t hash) const;
+  uint64_t PrefixOf(uint64_t hash) const;
 
   const int partition_bits_;
   Frames frames_;

@@ -15,6 +15,7 @@ constexpr uint32_t kGrowth = 8;  // a stretch adds this part of the array
 // With each write while it is stretched: so the part that is not yet moved gets little denser meanwhile.
 constexpr uint32_t kMoved = 64;
 constexpr uint32_t kSweptWords = 2048;
+constexpr uint64_t kCopiedWords = 4096;
 constexpr int kFirstPositionBits = 20;
 
 }  // namespace
@@ -100,7 +101,7 @@ void OrderedTable::MoveUp(uint32_t from, uint32_t to) {
   std::memmove(word + 1, word, (to - from) * sizeof(uint64_t));
 }
 
-void OrderedTable::Put(const Layout& layout, Place place, uint64_t facts) {
+uint32_t OrderedTable::Put(const Layout& layout, Place place, uint64_t facts) {
   const uint64_t tag = layout.TagOf(place);
   const uint32_t home = layout.HomeOf(place);
   uint32_t at = home;
@@ -115,6 +116,7 @@ void OrderedTable::Put(const Layout& layout, Place place, uint64_t facts) {
   end_taken_ |= gap + 2 >= words();
   if (gap - home >= spread_ / 2) farthest_ = std::max(farthest_, FarthestOf(layout, at, gap));
   if (&layout == &old_) old_end_ = std::max(old_end_, gap + 1);
+  return at;
 }
 
 uint32_t OrderedTable::FarthestOf(const Layout& layout, uint32_t from, uint32_t to) const {
@@ -202,6 +204,70 @@ OrderedTable::Sweep OrderedTable::SweepUnresolved(uint64_t hash) const {
   return {.next = next(old ? split_ : kEnd)};
 }
 
+OrderedTable::Shape OrderedTable::shape() const {
+  return {.slots = count_, .known_bits = prefix_bits_ + layout_.known_bits - 1};
+}
+
+std::optional<uint64_t> OrderedTable::Copy(uint64_t from, std::vector<Entry>& out) const {
+  if (frames_.empty()) return std::nullopt;
+  // In units that every layout tells apart, whatever is forgotten between two calls.
+  constexpr Place kUnit = Place{1} << (64 - kLeastKnownBits);
+  constexpr uint64_t kUnits = kEnd / kUnit;
+  const Place begin = PlaceOf(from);
+  const uint64_t units = std::clamp<uint64_t>(kCopiedWords * kUnits / words(), 1, kUnits);
+  const Place end = std::min((begin / kUnit + units) * kUnit, kEnd);
+  if (stretching()) CopyPlaces(old_, begin, std::min(end, split_), out);
+  CopyPlaces(layout_, std::max(begin, split_), end, out);
+  return end < kEnd ? std::optional<uint64_t>(HashOf(end)) : std::nullopt;
+}
+
+void OrderedTable::CopyPlaces(const Layout& layout, Place from, Place to, std::vector<Entry>& out) const {
+  if (from >= to) return;
+  const uint32_t last_home = layout.HomeOf(to);
+  for (uint32_t i = layout.HomeOf(from & layout.known);; ++i) {
+    const uint64_t word = WordAt(i);
+    if (word == 0) {
+      if (i >= last_home) return;
+      continue;
+    }
+    const Place place = layout.PlaceIn(word, i);
+    if (place >= to) return;
+    if (place >= (from & layout.known)) out.push_back({.hash = HashOf(place), .slot = SlotOf(layout, word)});
+  }
+}
+
+bool OrderedTable::Prepare(const Shape& shape, uint64_t position) {
+  const int known_bits = std::max(shape.known_bits - prefix_bits_ + 1, kLeastKnownBits);
+  layout_.known_bits = std::min(layout_.known_bits, known_bits);
+  layout_.known = ~uint64_t{0} << (64 - layout_.known_bits);
+  if (shape.slots == 0) return true;
+  // Between what is left after a stretch and what asks for the next one.
+  const uint64_t wanted = shape.slots + shape.slots / 6 + tail_;
+  while (frames_.size() * Frames::kWords < wanted) {
+    if (!AddFrame()) return false;
+  }
+  layout_ = LayoutFor(words() - tail_, PositionBitsFor(position));
+  return true;
+}
+
+bool OrderedTable::Append(uint64_t hash, const Slot& slot, uint32_t& next) {
+  const Place place = PlaceOf(hash) & layout_.known;
+  const uint32_t home = layout_.HomeOf(place);
+  // Many more come than there is room for. It would end in a crowd, and a crowd forgets hashes.
+  const uint32_t far = spread_ / 4;
+  const bool overfull = home >= far && count_ >= home + far && next >= home + far;
+  if (overfull && !stretching() && !Stretch(slot.position)) return false;
+  if (stretching() || full() || slot.position >> layout_.position_bits != 0) {
+    if (!Reserve(slot.position)) return false;
+    Insert(hash, slot);
+    next = 0;
+    return true;
+  }
+  PutNext(place, FactsOf(slot), next);
+  ++count_;
+  return true;
+}
+
 bool OrderedTable::Reserve(uint64_t position, bool insert) {
   if (stretching()) Move(kMoved);
   while (insert && full()) {
@@ -214,6 +280,13 @@ bool OrderedTable::Reserve(uint64_t position, bool insert) {
   if (position >> position_bits() != 0) Move(UINT32_MAX);
   if (position >> position_bits() != 0) Widen(position);
   return true;
+}
+
+// One bit more than needed: until the log has doubled, the table has been stretched again. Else, it must be
+// widened.
+int OrderedTable::PositionBitsFor(uint64_t position) const {
+  return std::max(
+      {layout_.position_bits, static_cast<int>(std::bit_width(position)) + 1, kFirstPositionBits});
 }
 
 OrderedTable::Layout OrderedTable::LayoutFor(uint32_t capacity, int position_bits) const {
@@ -253,13 +326,9 @@ bool OrderedTable::Stretch(uint64_t position) {
   while (farthest_ >= spread_ / 2) spread_ *= 2;
   end_taken_ = false;
   farthest_ = 0;
-  // One bit more than needed: until the log has doubled, the table has been stretched again. Else, it must be
-  // widened.
-  const int position_bits =
-      std::max({layout_.position_bits, static_cast<int>(std::bit_width(position)) + 1, kFirstPositionBits});
   old_ = layout_;
   old_end_ = old_.capacity == 0 ? 0 : words();
-  layout_ = LayoutFor(words() - tail_, position_bits);
+  layout_ = LayoutFor(words() - tail_, PositionBitsFor(position));
   split_ = kEnd;
   return true;
 }
@@ -295,21 +364,22 @@ OrderedTable::Moving OrderedTable::TakeLast(uint32_t slots) {
 }
 
 void OrderedTable::PutBack(const Moving& slots) {
-  const Layout layout = layout_;
   uint32_t next = 0;
-  for (auto slot = slots.rbegin(); slot != slots.rend(); ++slot) {
-    const auto& [place, facts] = *slot;
-    const uint32_t home = layout.HomeOf(place);
-    next = std::max(next, home);
-    // As Put, but the search has ended with the slot before; until it meets those that were moved earlier.
-    if (next + 2 >= words() || WordAt(next) != 0) {
-      Put(layout_, place, facts);
-      continue;
-    }
-    WordAt(next) = layout.TagOf(place) >> kFlagBits | facts;
-    farthest_ = std::max(farthest_, next - home);
-    ++next;
+  for (auto slot = slots.rbegin(); slot != slots.rend(); ++slot) PutNext(slot->first, slot->second, next);
+}
+
+// As Put into the newest layout, in ascending order: up to `next` stands nothing larger, so that no search is
+// needed until it meets what was there earlier.
+void OrderedTable::PutNext(Place place, uint64_t facts, uint32_t& next) {
+  const uint32_t home = layout_.HomeOf(place);
+  next = std::max(next, home);
+  if (next + 2 >= words() || WordAt(next) != 0) {
+    next = Put(layout_, place, facts) + 1;
+    return;
   }
+  WordAt(next) = layout_.TagOf(place) >> kFlagBits | facts;
+  farthest_ = std::max(farthest_, next - home);
+  ++next;
 }
 
 // In place: homes come no later when less of the hashes is known.

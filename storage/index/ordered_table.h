@@ -84,6 +84,29 @@ class OrderedTable {
   // Looks for unresolved slots from `hash` on, some KiB at a time.
   Sweep SweepUnresolved(uint64_t hash) const;
 
+  struct Shape {
+    uint64_t slots = 0;
+    int known_bits = 64;  // leading bits of each hash, with the prefix, that all slots tell: it only shrinks
+  };
+  Shape shape() const;
+
+  struct Entry {
+    uint64_t hash = 0;  // of the hash, the bits that are known; the others are 0
+    Slot slot;
+  };
+  // Copies the slots of some KiB, in the order of their hashes, from `from` on; the hashes come without the
+  // prefix. Returns where to go on, also without it; nullopt: all have been copied. Slots whose hashes cannot
+  // be told apart, now or after any growth, are copied together: so each that is there all the time is copied
+  // once.
+  std::optional<uint64_t> Copy(uint64_t from, std::vector<Entry>& out) const;
+
+  // Before any other use: makes room for so many slots, at `position` or below, of hashes of which no more is
+  // known. False: there is no memory.
+  [[nodiscard]] bool Prepare(const Shape& shape, uint64_t position);
+  // Reserves and inserts; after Prepare and in the order of the hashes, without searching: `next` is 0 at
+  // first and then what the call before has left. False: there is no memory.
+  [[nodiscard]] bool Append(uint64_t hash, const Slot& slot, uint32_t& next);
+
   uint64_t count() const { return count_; }
 
  private:
@@ -91,7 +114,8 @@ class OrderedTable {
   static constexpr uint64_t kShadow = uint64_t{1} << 63;
   static constexpr uint64_t kUnresolved = uint64_t{1} << 62;
   static constexpr uint64_t kTombstone = uint64_t{1} << 61;
-  static constexpr uint64_t kEnd = uint64_t{1} << 63;  // behind every place
+  static constexpr uint64_t kEnd = uint64_t{1} << 63;                              // behind every place
+  static constexpr int kLeastKnownBits = 64 - kFlagBits - Slot::kMaxPositionBits;  // of places
 
   // A hash without the prefix, as a fraction of the array: 63 bits, so that differences have a sign.
   using Place = uint64_t;
@@ -133,13 +157,16 @@ class OrderedTable {
   std::optional<uint32_t> IndexOf(uint64_t hash, uint64_t position) const;
   uint32_t EmptyFrom(uint32_t index) const;
   void MoveUp(uint32_t from, uint32_t to);
-  void Put(const Layout& layout, Place place, uint64_t facts);
+  uint32_t Put(const Layout& layout, Place place, uint64_t facts);
+  void PutNext(Place place, uint64_t facts, uint32_t& next);
   uint32_t FarthestOf(const Layout& layout, uint32_t from, uint32_t to) const;
+  void CopyPlaces(const Layout& layout, Place from, Place to, std::vector<Entry>& out) const;
 
   bool stretching() const { return split_ != 0; }
   bool full() const { return count_ >= layout_.capacity - layout_.capacity / 9 || end_taken_ || crowded(); }
   bool crowded() const { return layout_.dropped_bits > 0 && farthest_ >= spread_ / 2; }
   int position_bits() const { return stretching() ? old_.position_bits : layout_.position_bits; }
+  int PositionBitsFor(uint64_t position) const;
   Layout LayoutFor(uint32_t capacity, int position_bits) const;
   bool AddFrame();
   bool Stretch(uint64_t position);

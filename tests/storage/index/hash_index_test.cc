@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <unordered_map>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -18,6 +20,7 @@ using storage::MemoryBudget;
 using storage::Slot;
 using storage::Slots;
 using ::testing::Contains;
+using ::testing::Test;
 
 uint64_t IndexBytes(const MemoryBudget& budget) { return budget.used(MemoryBudget::Share::kIndex); }
 
@@ -63,52 +66,144 @@ void CheckDoubt(HashIndex& index, const Model& model) {
   EXPECT_EQ(index.DoubtGroups(), 0u);
 }
 
-// Random inserts, replaces and erases against a multimap, with hashes of `bits` random bits behind the first
-// `same` ones, which are those of `prefix`.
+// Hashes of `bits` random bits behind the first `same` ones, which are those of `prefix`.
 struct Hashes {
   int bits = 64;
   int same = 0;
   uint64_t prefix = 0;
+
+  uint64_t From(uint64_t random) const {
+    return (random << (64 - bits)) >> same | prefix << (63 - same) << 1;
+  }
 };
-void RunModel(uint64_t seed, const Hashes& hashes_of, int partition_bits, int operations) {
-  storage::SeededRandom random(seed);
-  MemoryBudget budget(64 << 20);
-  HashIndex index(budget, partition_bits);
-  Model model;
-  std::vector<uint64_t> hashes;
-  uint64_t position = 4096;
-  for (int i = 0; i < operations; ++i) {
-    const bool known = !hashes.empty() && random.Next() % 2 == 0;
-    const uint64_t fresh = (random.Next() << (64 - hashes_of.bits)) >> hashes_of.same |
-                           hashes_of.prefix << (63 - hashes_of.same) << 1;
-    const uint64_t hash = known ? hashes[random.Next() % hashes.size()] : fresh;
-    position += 1 + random.Next() % 5000;
-    if (i % (operations / 32) == 0) CheckSweep(index, model);
-    const Slot slot = {position, random.Next() % 8 == 0, random.Next() % 2 == 0, random.Next() % 2 == 0};
+
+// An index, and random inserts, replaces and erases of it against a model.
+class Tried {
+ public:
+  Tried(uint64_t seed, const Hashes& hashes_of, int partition_bits)
+      : hashes_of_(hashes_of), random_(seed), index(budget_, partition_bits) {}
+
+  void Step() {
+    const bool known = !hashes_.empty() && random_.Next() % 2 == 0;
+    const uint64_t hash = known ? hashes_[random_.Next() % hashes_.size()] : hashes_of_.From(random_.Next());
+    position += 1 + random_.Next() % 5000;
+    const Slot slot = {position, random_.Next() % 8 == 0, random_.Next() % 2 == 0, random_.Next() % 2 == 0};
     HashIndex::Latch latch(index, hash);
     const auto range = model.equal_range(hash);
     const auto found = latch.Find();
     for (auto it = range.first; it != range.second; ++it) ASSERT_THAT(found, Contains(it->second));
     ASSERT_TRUE(latch.Reserve(position));
-    if (range.first == range.second || random.Next() % 4 == 0) {
+    if (range.first == range.second || random_.Next() % 4 == 0) {
       latch.Insert(slot);
       model.emplace(hash, slot);
-      hashes.push_back(hash);
-    } else if (random.Next() % 3 == 0) {
+      hashes_.push_back(hash);
+    } else if (random_.Next() % 8 < erases) {
       latch.Erase(range.first->second.position);
+      gone.insert(range.first->second.position);
       model.erase(range.first);
     } else {
       latch.Replace(range.first->second.position, slot);
+      gone.insert(range.first->second.position);
       range.first->second = slot;
     }
   }
-  ASSERT_EQ(index.slots(), model.size());
-  for (const auto& [hash, slot] : model) {
-    HashIndex::Latch latch(index, hash);
-    ASSERT_THAT(latch.Find(), Contains(slot));
+
+  void CheckAll() {
+    ASSERT_EQ(index.slots(), model.size());
+    for (const auto& [hash, slot] : model) {
+      ASSERT_THAT(HashIndex::Latch(index, hash).Find(), Contains(slot));
+    }
+    CheckSweep(index, model);
   }
-  CheckSweep(index, model);
-  CheckDoubt(index, model);
+
+ private:
+  const Hashes hashes_of_;
+  storage::SeededRandom random_;
+  MemoryBudget budget_{64 << 20};
+  std::vector<uint64_t> hashes_;
+
+ public:
+  HashIndex index;
+  Model model;
+  std::set<uint64_t> gone;  // positions that slots had and have no more
+  uint64_t position = 4096;
+  uint64_t erases = 3;  // in eight times that a slot is met again
+};
+
+void RunModel(uint64_t seed, const Hashes& hashes_of, int partition_bits, int operations) {
+  Tried tried(seed, hashes_of, partition_bits);
+  for (int i = 0; i < operations; ++i) {
+    if (i % (operations / 32) == 0) CheckSweep(tried.index, tried.model);
+    tried.Step();
+    if (Test::HasFatalFailure()) return;
+  }
+  tried.CheckAll();
+  CheckDoubt(tried.index, tried.model);
+}
+
+// Copies an index piece by piece with random operations in between.
+struct Copied {
+  std::vector<std::vector<HashIndex::Entry>> pieces;
+  std::vector<HashIndex::Shape> shapes;
+};
+void CopyInPieces(Tried& tried, int partition_bits, int steps_between, Copied& copied) {
+  for (uint64_t partition = 0; partition < tried.index.partitions(); ++partition) {
+    std::optional<uint64_t> from = partition_bits == 0 ? 0 : partition << (64 - partition_bits);
+    uint64_t last = 0;
+    while (from) {
+      auto& piece = copied.pieces.emplace_back();
+      from = tried.index.Copy(*from, piece);
+      for (const HashIndex::Entry& entry : piece) {
+        ASSERT_LE(last, entry.hash);
+        last = entry.hash;
+      }
+      ASSERT_TRUE(!from ||
+                  (last < *from && (partition_bits == 0 || *from >> (64 - partition_bits) == partition)));
+      for (int i = 0; i < steps_between; ++i) tried.Step();
+      if (Test::HasFatalFailure()) return;
+    }
+    copied.shapes.push_back(tried.index.ShapeOf(partition));
+  }
+}
+
+// What was there while a copy was made is found in what is made of it, whose size is guessed to be `guessed`
+// eighths of what it is.
+void RunCopy(uint64_t seed, const Hashes& hashes_of, int partition_bits, int operations, int steps_between,
+             uint64_t guessed = 8) {
+  Tried tried(seed, hashes_of, partition_bits);
+  for (int i = 0; i < operations; ++i) tried.Step();
+  const Model before = tried.model;
+  tried.gone.clear();
+  Copied copied;
+  CopyInPieces(tried, partition_bits, steps_between, copied);
+  if (Test::HasFatalFailure()) return;
+
+  Tried made(seed + 1000, hashes_of, partition_bits);
+  made.position = tried.position;
+  for (size_t i = 0; i < copied.shapes.size(); ++i) {
+    HashIndex::Shape shape = copied.shapes[i];
+    shape.slots = shape.slots * guessed / 8;
+    ASSERT_TRUE(made.index.Prepare(i, shape, tried.position));
+  }
+  std::map<uint64_t, int> met;  // by position
+  for (const auto& piece : copied.pieces) {
+    ASSERT_TRUE(made.index.Fill(piece));
+    for (const HashIndex::Entry& entry : piece) ++met[entry.slot.position];
+  }
+  for (const auto& [hash, slot] : before) {
+    if (tried.gone.contains(slot.position)) continue;
+    ASSERT_EQ(met[slot.position], 1);
+    ASSERT_THAT(HashIndex::Latch(made.index, hash).Find(), Contains(slot));
+    made.model.emplace(hash, slot);
+  }
+  // It is an index like any other.
+  for (int i = 0; i < operations / 4; ++i) {
+    made.Step();
+    if (Test::HasFatalFailure()) return;
+  }
+  for (const auto& [hash, slot] : made.model) {
+    ASSERT_THAT(HashIndex::Latch(made.index, hash).Find(), Contains(slot));
+  }
 }
 
 TEST(HashIndexTest, FindsWhatWasInserted) { RunModel(1, {}, 3, 200'000); }
@@ -124,6 +219,35 @@ TEST(HashIndexTest, SurvivesHashesThatCrowdInTheMiddle) {
 }
 TEST(HashIndexTest, SurvivesHashesThatCrowdAtTheEnd) {
   RunModel(10, {.same = 12, .prefix = 4095}, 0, 12'000);
+}
+
+TEST(HashIndexTest, ACopyOfNothingIsEmpty) {
+  MemoryBudget budget(1 << 20);
+  HashIndex index(budget, 4);
+  std::vector<HashIndex::Entry> entries;
+  EXPECT_EQ(index.Copy(uint64_t{3} << 60, entries), std::nullopt);
+  EXPECT_TRUE(entries.empty());
+  EXPECT_EQ(index.ShapeOf(3).slots, 0u);
+  EXPECT_TRUE(index.Prepare(3, index.ShapeOf(3), 1));
+  EXPECT_TRUE(index.Fill(entries));
+}
+TEST(HashIndexTest, ACopyHasAllThatStays) { RunCopy(21, {}, 3, 200'000, 0); }
+TEST(HashIndexTest, ACopyHasAllThatStaysWhileOtherSlotsComeAndGo) {
+  for (const int steps : {1, 50, 3000}) RunCopy(22, {}, 0, 100'000, steps);
+}
+TEST(HashIndexTest, ACopyIsMadeWhileTablesAreSmallAndForgetMuch) {
+  for (int i = 0; i < 30; ++i) RunCopy(30 + i, {}, 2, 100 + i * 100, 40);
+}
+TEST(HashIndexTest, ACopyOfMoreThanWasSaid) {
+  for (const int guessed : {0, 2, 6, 7}) RunCopy(23, {}, 1, 80'000, 100, guessed);
+}
+TEST(HashIndexTest, ACopyOfHashesThatCollide) {
+  RunCopy(24, {.bits = 9}, 3, 20'000, 100);
+  RunCopy(25, {.bits = 14}, 3, 50'000, 100);
+  RunCopy(26, {.bits = 14}, 3, 50'000, 100, 5);
+}
+TEST(HashIndexTest, ACopyOfHashesThatCrowd) {
+  for (const uint64_t prefix : {0, 1234, 4095}) RunCopy(27, {.same = 12, .prefix = prefix}, 0, 12'000, 100);
 }
 
 TEST(HashIndexTest, TakesAtMostTenBytesAKeyAndFindsFewStrangers) {

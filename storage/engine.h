@@ -94,8 +94,12 @@ struct EngineStats {
   uint64_t updates_in_place = 0;
   uint64_t conditions_failed = 0;
 
+  uint64_t checkpoints = 0;        // of the index, that were written
+  absl::Status checkpoint_status;  // OK, or why the last one failed, or was of no use at Open
+
   uint64_t recovery_ms = 0;
-  uint64_t recovered_records = 0;
+  uint64_t recovered_slots = 0;    // of the index, from a checkpoint
+  uint64_t recovered_records = 0;  // from the log
   uint64_t truncated_bytes = 0;  // of a torn tail, cut off at Open; never part of an acknowledged SYNC write
 };
 

@@ -27,6 +27,10 @@ struct Options {
   // index is full.
   uint64_t index_bytes = 0;
 
+  // A checkpoint of the index is written when so many bytes of blocks would have to be read after a crash. 0:
+  // half of all, or after ten minutes a sixteenth. One is written at each Close as well.
+  uint64_t checkpoint_log_bytes = 0;
+
   // How many bits of a key's hash are used. Fewer than 64 make keys collide, which tests want and nobody
   // else.
   int hash_bits = 64;

@@ -73,7 +73,7 @@ double Merit(const BlockLog::Usage& usage, uint64_t newest) {
 
 }  // namespace
 
-Compactor::Compactor(const Parts& parts, Roster roster)
+Compactor::Compactor(const Parts& parts, Roster roster, std::vector<uint64_t> covered)
     : parts_(parts),
       roster_(std::move(roster)),
       shadows_({.transfer = {.index = parts.batch.index,
@@ -83,6 +83,10 @@ Compactor::Compactor(const Parts& parts, Roster roster)
                 .store_id = parts.batch.store_id,
                 .block_bytes = parts.batch.block_bytes,
                 .hash_of = parts.batch.hash_of}),
+      checkpointer_(parts.checkpoint, std::move(covered),
+                    [gate = gate_, &background = parts.background](absl::AnyInvocable<void()> task) {
+                      Post(gate, background, std::move(task));
+                    }),
       generation_(roster_.generation) {}
 
 void Compactor::NoteGrave(const CompactionBatch::GraveNote& note) {
@@ -118,6 +122,7 @@ absl::Status Compactor::Start() {
 
 void Compactor::Stop() {
   gate_->Close();
+  if (batch_ != nullptr) GiveUpBatch();
   batch_.reset();
   std::vector<Done> waiting;
   {
@@ -150,6 +155,8 @@ void Compactor::PollAgain() {
 void Compactor::Poll() {
   PollAgain();
   if (running_.load(std::memory_order_relaxed)) return;
+  // Unless a batch has failed, every block that stands counts at the next start.
+  if (owed_.empty()) checkpointer_.Poll([this] { return Debts(); });
   parts_.batch.cold.Grow();
   ResolveSome();
   if (forced_by_.empty()) {
@@ -385,19 +392,25 @@ void Compactor::AwaitDisk() {
       });
 }
 
-void Compactor::Publish() {
-  Roster roster = {.generation = roster_.generation + 1, .below = end_number_};
-  const std::vector<uint64_t>& victims = batch_->victims();
+// What stands before what was appended after the numbers had been set aside, without those.
+absl::Status Compactor::PublishWithout(const std::vector<uint64_t>& victims) {
+  Roster roster = {.generation = roster_.generation + 1, .below = std::max(roster_.below, end_number_)};
   for (const uint64_t sequence : parts_.batch.log.sequences()) {
     const bool victim = std::find(victims.begin(), victims.end(), sequence) != victims.end();
-    if (sequence < end_number_ && !victim) roster.sequences.push_back(sequence);
+    if (sequence < roster.below && !victim) roster.sequences.push_back(sequence);
   }
   if (absl::Status status = WriteRoster(parts_.directory, parts_.batch.store_id, roster, parts_.batch.files);
       !status.ok()) {
-    return End(status);
+    return status;
   }
   roster_ = std::move(roster);
   generation_.store(roster_.generation, std::memory_order_release);
+  return absl::OkStatus();
+}
+
+void Compactor::Publish() {
+  const std::vector<uint64_t>& victims = batch_->victims();
+  if (absl::Status status = PublishWithout(victims); !status.ok()) return End(status);
   parts_.batch.log.Retire(victims,
                           [this, gate = gate_, &background = parts_.background](const absl::Status& status) {
                             Post(gate, background, [this, status] { status.ok() ? Remove() : End(status); });
@@ -475,6 +488,26 @@ void Compactor::GiveUpBatch() {
   for (const uint64_t victim : batch_->victims()) {
     if (std::find(owed_.begin(), owed_.end(), victim) == owed_.end()) owed_.push_back(victim);
   }
+  checkpointer_.GiveUp(absl::AbortedError("a compaction has failed meanwhile"));
+}
+
+CheckpointState Compactor::Debts() const {
+  CheckpointState state = {.generation = roster_.generation, .owed = owed_};
+  for (const auto& [dead, holders] : grave_bytes_) {
+    for (const auto& [holder, bytes] : holders) state.grave_notes.push_back({dead, holder, bytes});
+  }
+  return state;
+}
+
+absl::Status Compactor::Checkpoint(const CleanEnd& end) {
+  // What a batch has copied before it was given up counts from now on, beside what it was copied from.
+  if (!owed_.empty()) {
+    if (absl::Status status = PublishWithout({}); !status.ok()) return status;
+  }
+  CheckpointState state = Debts();
+  state.end = end;
+  state.end_dead_bytes = parts_.batch.log.DeadBytesIn(end.position / parts_.batch.block_bytes);
+  return checkpointer_.Write(std::move(state));
 }
 
 void Compactor::ServeForced(const absl::Status& status) {
@@ -537,8 +570,10 @@ Compactor::Counters Compactor::counters() const {
           .records_dropped = load(records_dropped_),
           .graves_written = load(graves_written_),
           .bytes_written = load(bytes_written_),
+          .checkpoints = checkpointer_.finished(),
           .running = load(running_),
-          .status = status_};
+          .status = status_,
+          .checkpoint_status = checkpointer_.status()};
 }
 
 }  // namespace thermocline::storage

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 
 #include "storage/engine/blind_writes.h"
+#include "storage/engine/checkpointer.h"
 #include "storage/engine/compaction_batch.h"
 #include "storage/engine/resolver.h"
 #include "storage/engine/shadow_sweep.h"
@@ -42,22 +43,28 @@ class Compactor {
     Executor& background;
     Resolver& resolver;
     BlindWrites& blind_writes;
+    Checkpointer::Parts checkpoint;
   };
   struct Counters {
     uint64_t blocks_freed, bytes_freed, records_moved, records_demoted, records_dropped, graves_written,
-        bytes_written;
+        bytes_written, checkpoints;
     bool running;
-    absl::Status status;  // of the last batch
+    absl::Status status;             // of the last batch
+    absl::Status checkpoint_status;  // of the last checkpoint
   };
 
-  Compactor(const Parts& parts, Roster roster);
+  // `covered` as Checkpointer.
+  Compactor(const Parts& parts, Roster roster, std::vector<uint64_t> covered);
 
-  // A grave that recovery has met. Before Start.
+  // Before Start: a grave that recovery has met, and a block that stands and is owed.
   void NoteGrave(const CompactionBatch::GraveNote& note);
+  void NoteOwed(uint64_t sequence) { owed_.push_back(sequence); }
   // RESOURCE_EXHAUSTED: the budget has no room for what a batch needs.
   absl::Status Start();
   // Takes no more tasks, waits for the one that runs, and answers who waits. A batch under way is given up.
   void Stop();
+  // After Stop, when the log was closed in order: writes a checkpoint that says all.
+  absl::Status Checkpoint(const CleanEnd& end);
 
   // Compacts every block in which something is dead, and calls `done` when that is over. UNAVAILABLE if the
   // store closes before; otherwise errors as File.
@@ -91,10 +98,12 @@ class Compactor {
   void Resolve(std::vector<uint64_t> hashes, void (Compactor::*then)());
   void Commit();
   void AwaitDisk();
+  absl::Status PublishWithout(const std::vector<uint64_t>& victims);
   void Publish();
   void Remove();
   void End(const absl::Status& status);
   void GiveUpBatch();
+  CheckpointState Debts() const;
   void ServeForced(const absl::Status& status);
   void ResolveSome();
 
@@ -133,6 +142,7 @@ class Compactor {
   uint64_t resolve_from_ = 0;
   int rounds_ = 2;  // after a start nothing is listed
   bool resolving_ = false;
+  Checkpointer checkpointer_;
   // Bytes of graves by the block of the dead record and the block that holds the grave.
   absl::flat_hash_map<uint64_t, absl::flat_hash_map<uint64_t, uint64_t>> grave_bytes_;
 

@@ -13,6 +13,7 @@
 #include "storage/cache/record_cache.h"
 #include "storage/engine.h"
 #include "storage/engine/blind_writes.h"
+#include "storage/engine/checkpoint.h"
 #include "storage/engine/compactor.h"
 #include "storage/engine/deep_cold.h"
 #include "storage/engine/grave_list.h"
@@ -28,8 +29,8 @@
 
 namespace thermocline::storage {
 
-// The engine: an index in front of a log. engine.cc opens and closes it, read.cc, write.cc and scan.cc are
-// its operations.
+// The engine: an index in front of a log. open.cc opens it, engine.cc closes it, read.cc, write.cc and
+// scan.cc are its operations.
 class Engine::Impl {
  public:
   Impl(const Options& options, const World& world);
@@ -83,19 +84,35 @@ class Engine::Impl {
   // Asks for the time only if the record expires at all.
   bool IsLive(const Record& record) const;
 
-  // engine.cc
+  // open.cc
   absl::Status OpenFiles();
   absl::Status ChooseBlockBytes(uint32_t& block_bytes) const;
-  // What replaying the log finds out and the index does not hold.
+  // What is read of the log, or of a checkpoint, and the index does not hold.
   struct Replayed {
     absl::flat_hash_set<uint64_t> blocks;                  // met so far
     absl::flat_hash_map<uint64_t, uint64_t> dead_records;  // by block
     std::vector<CompactionBatch::GraveNote> graves;
+
+    bool from_checkpoint = false;
+    bool exact = false;             // the checkpoint says all: nothing has happened since
+    KnownBlocks known;              // until the log is open
+    std::vector<uint64_t> covered;  // these
+    std::vector<uint64_t> owed;     // see Compactor
+    uint64_t end_block = 0;
+    uint64_t end_dead_bytes = 0;  // in it
   };
+  absl::Status LoadCheckpoint(const Roster& roster, std::optional<CleanEnd> clean_end, Replayed& replayed);
+  absl::Status ReadCheckpoint(const CheckpointReader& reader, const std::vector<uint64_t>& standing,
+                              const Roster& roster, std::optional<CleanEnd> clean_end, Replayed& replayed);
+  absl::Status LoadSlots(const CheckpointReader& reader, size_t first, size_t end,
+                         const std::vector<uint64_t>& standing, bool exact, SlotCounts::Totals& totals);
+  absl::Status OpenLog(const Roster& roster, std::optional<CleanEnd> clean_end, Replayed& replayed);
   absl::Status Replay(Position position, const DecodedRecord& decoded, Replayed& replayed);
   absl::Status ReplayGrave(Position position, const DecodedRecord& decoded, Replayed& replayed);
   void Inter(Position dead, const Replayed& replayed);
   absl::Status OpenCompactor(const Replayed& replayed, Roster roster);
+
+  // engine.cc
   void FillCold(EngineStats& stats) const;
   Chains chains() const { return {*log_, *cache_, buried_, *cold_}; }
   uint64_t headroom() const;
@@ -158,7 +175,9 @@ class Engine::Impl {
   bool open_ = false;
 
   std::chrono::steady_clock::duration recovery_time_{};
+  uint64_t recovered_slots_ = 0;
   uint64_t recovered_records_ = 0;
+  absl::Status checkpoint_refusal_;
   uint64_t truncated_bytes_ = 0;
 
   struct Counters {

@@ -24,13 +24,17 @@ class GraveList {
     MutexLock lock(mutex_);
     graves_.push_back({hash, dead});
   }
+  std::vector<Grave> all() const {
+    MutexLock lock(mutex_);
+    return graves_;
+  }
   std::vector<Grave> TakeAll() {
     MutexLock lock(mutex_);
     return std::exchange(graves_, {});
   }
 
  private:
-  Mutex mutex_;
+  mutable Mutex mutex_;
   std::vector<Grave> graves_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -18,8 +18,25 @@ class SlotCounts {
     Add(shadows_, (to && to->shadow) - (from && from->shadow));
     Add(live_heads_, (to && !to->tombstone) - (from && !from->tombstone));
   }
+  // Of many slots, counted by one thread.
+  struct Totals {
+    int64_t slots = 0, unresolved = 0, shadows = 0, live_heads = 0;
+
+    void Count(const Slot& slot) {
+      ++slots;
+      unresolved += slot.unresolved;
+      shadows += slot.shadow;
+      live_heads += !slot.tombstone;
+    }
+  };
+  void Add(const Totals& totals) {
+    Add(slots_, totals.slots);
+    Add(unresolved_, totals.unresolved);
+    Add(shadows_, totals.shadows);
+    Add(live_heads_, totals.live_heads);
+  }
   // A record has displaced one that nobody compared, or such a chain has been resolved.
-  void Hid() { Add(hidden_, 1); }
+  void Hid(uint64_t records = 1) { Add(hidden_, static_cast<int64_t>(records)); }
   void Revealed() { Add(hidden_, -1); }
   void Doubted(uint64_t slots) {
     Add(unresolved_, static_cast<int64_t>(slots));
@@ -32,6 +49,7 @@ class SlotCounts {
   uint64_t slots() const { return Load(slots_); }
   uint64_t unresolved() const { return Load(unresolved_); }
   uint64_t shadows() const { return Load(shadows_); }
+  uint64_t hidden() const { return Load(hidden_); }
   // At most so many keys have an entry in the cold store that counts for nothing: the index has a newer
   // record.
   uint64_t shadowed_max() const {

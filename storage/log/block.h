@@ -123,12 +123,20 @@ class ChunkTable {
 
   static uint64_t bytes_of(uint32_t block_bytes) { return block_bytes / kPageBytes * sizeof(Page); }
 
+  // To be kept in a file, and back. False: it is of a block of another size.
+  std::string_view raw() const {
+    return {reinterpret_cast<const char*>(pages_.data()), pages_.size() * sizeof(Page)};
+  }
+  bool Assign(std::string_view raw);
+
  private:
   static constexpr uint16_t kNone = 0xffff;
+  // Offsets in the page.
   struct Page {
     uint16_t first = kNone;
     uint16_t last = kNone;
   };
+  static_assert(sizeof(Page) == 4);
 
   std::vector<Page> pages_;
 };

@@ -317,6 +317,24 @@ std::vector<BlockLog::Usage> BlockLog::usage(uint64_t now_ms) const {
   return usage;
 }
 
+std::vector<BlockLog::Written> BlockLog::HoldWritten() const {
+  std::vector<Written> held;
+  const std::vector<Usage> blocks = usage(0);
+  MutexLock lock(mutex_);
+  for (const Usage& written : blocks) {
+    Block* const block = table_.Find(written.sequence);
+    if (block == nullptr) continue;
+    held.push_back({BlockHold(*block), block->dead_bytes.load(std::memory_order_relaxed)});
+  }
+  return held;
+}
+
+uint64_t BlockLog::DeadBytesIn(uint64_t sequence) const {
+  MutexLock lock(mutex_);
+  const Block* const block = table_.Find(sequence);
+  return block == nullptr ? 0 : block->dead_bytes.load(std::memory_order_relaxed);
+}
+
 std::vector<uint64_t> BlockLog::sequences() const {
   MutexLock lock(mutex_);
   std::vector<uint64_t> sequences;

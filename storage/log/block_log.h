@@ -146,6 +146,13 @@ class BlockLog {
   std::vector<Usage> usage(uint64_t now_ms) const;
   // Of all blocks, in their order.
   std::vector<uint64_t> sequences() const;
+  struct Written {
+    BlockHold block;
+    uint64_t dead_bytes = 0;  // by now
+  };
+  // The same blocks as of usage(); they stand as long as they are held, or their files do.
+  std::vector<Written> HoldWritten() const;
+  uint64_t DeadBytesIn(uint64_t sequence) const;  // 0: no such block
   // So many bytes of a block's records are not needed any more, or so many records. No such block: nothing.
   void MarkDeadIn(uint64_t sequence, uint64_t bytes);
   void MarkRecordsDeadIn(uint64_t sequence, uint64_t records);

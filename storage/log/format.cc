@@ -5,6 +5,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "storage/varint.h"
+
 namespace thermocline::storage {
 namespace {
 
@@ -29,32 +31,6 @@ constexpr int64_t UnZigZag(uint64_t value) {
 
 uint64_t VersionField(const Record& record, uint64_t base_version) {
   return ZigZag(static_cast<int64_t>(record.version - base_version));
-}
-
-uint32_t VarintBytes(uint64_t value, int at_least = 1) {
-  int bytes = 1;
-  for (; value >= 0x80; value >>= 7) ++bytes;
-  return static_cast<uint32_t>(bytes > at_least ? bytes : at_least);
-}
-
-char* PutVarint(char* out, uint64_t value, int at_least = 1) {
-  for (int i = 1; value >= 0x80 || i < at_least; ++i, value >>= 7) *out++ = static_cast<char>(value | 0x80);
-  *out++ = static_cast<char>(value);
-  return out;
-}
-
-// Advances `in`; false at the end of the input or after 10 bytes.
-bool GetVarint(std::string_view& in, uint64_t& value) {
-  value = 0;
-  for (size_t i = 0; i < in.size() && i < 10; ++i) {
-    const auto byte = static_cast<uint8_t>(in[i]);
-    value |= static_cast<uint64_t>(byte & 0x7f) << (7 * i);
-    if (byte < 0x80) {
-      in.remove_prefix(i + 1);
-      return true;
-    }
-  }
-  return false;
 }
 
 }  // namespace

@@ -19,13 +19,14 @@ constexpr uint64_t kReadBytes = 1 << 20;
 class Reader {
  public:
   Reader(const std::string& directory, std::vector<uint64_t> sequences, uint64_t store_id,
-         uint32_t block_bytes, const Roster& roster, FileSystem& files, MemoryBudget& budget,
-         absl::FunctionRef<absl::Status(Position, const DecodedRecord&)> visit)
+         uint32_t block_bytes, const Roster& roster, KnownBlocks known, FileSystem& files,
+         MemoryBudget& budget, absl::FunctionRef<absl::Status(Position, const DecodedRecord&)> visit)
       : directory_(directory),
         sequences_(std::move(sequences)),
         store_id_(store_id),
         block_bytes_(block_bytes),
         roster_(roster),
+        known_(std::move(known)),
         files_(files),
         budget_(budget),
         visit_(visit) {}
@@ -41,12 +42,15 @@ class Reader {
   absl::Status CheckRoster() const;
   absl::Status ReadBlock(uint64_t sequence);
   absl::Status ReadListed(std::unique_ptr<Block> block, std::string_view bytes, Header header);
+  absl::Status TakeKnown(std::unique_ptr<Block> block);
+  absl::Status OpenFile(Block& block);
   absl::StatusOr<std::string_view> Load(Block& block);
   absl::StatusOr<Header> ReadHeader(Block& block, std::string_view bytes, uint64_t& previous);
   absl::Status CheckPrevious(const Block& block, uint64_t previous, bool has_chunks) const;
   absl::StatusOr<bool> ReadChunks(Block& block, std::string_view bytes);
   absl::Status LookBehind(const Block& block, std::string_view bytes, uint32_t from, Position end);
   absl::Status CheckCleanEnd(const CleanEnd& clean_end);
+  absl::Status TooLittleMemory() const;
   absl::Status Lost(const std::string& path, uint64_t offset, std::string_view why) const;
   std::string PathOf(uint64_t sequence) const { return directory_ + "/" + BlockFileName(sequence); }
 
@@ -55,6 +59,7 @@ class Reader {
   const uint64_t store_id_;
   const uint32_t block_bytes_;
   const Roster& roster_;
+  KnownBlocks known_;
   FileSystem& files_;
   MemoryBudget& budget_;
   absl::FunctionRef<absl::Status(Position, const DecodedRecord&)> visit_;
@@ -73,6 +78,12 @@ absl::Status Reader::Lost(const std::string& path, uint64_t offset, std::string_
                   path, offset, why));
 }
 
+absl::Status Reader::TooLittleMemory() const {
+  return absl::ResourceExhaustedError(fmt::format(
+      "the memory limit of {} bytes is too small for this store: its index alone takes {}. Raise --memory",
+      budget_.limit(), budget_.used(MemoryBudget::Share::kIndex)));
+}
+
 // Into the block's memory, which stays resident if there is enough.
 absl::StatusOr<std::string_view> Reader::Load(Block& block) {
   // Leaves room for the blocks to be written and for the index, which grows as records are visited.
@@ -84,23 +95,24 @@ absl::StatusOr<std::string_view> Reader::Load(Block& block) {
   }
   block.memory = BlockMemory::Allocate(budget_, block_bytes_);
   block.table_memory = budget_.Take(MemoryBudget::Share::kChunkTables, ChunkTable::bytes_of(block_bytes_));
-  if (block.memory == nullptr || !block.table_memory) {
-    return absl::ResourceExhaustedError(fmt::format(
-        "the memory limit of {} bytes is too small for this store: its index alone takes {}. Raise --memory",
-        budget_.limit(), budget_.used(MemoryBudget::Share::kIndex)));
+  if (block.memory == nullptr || !block.table_memory) return TooLittleMemory();
+  if (absl::Status status = OpenFile(block); !status.ok()) return status;
+  for (uint64_t at = 0; at < block.file_bytes; at += kReadBytes) {
+    const std::span<char> out(block.memory->data() + at, std::min(kReadBytes, block.file_bytes - at));
+    if (absl::Status status = block.reader->ReadAt(at, out); !status.ok()) return status;
   }
+  return std::string_view(block.memory->data(), block.file_bytes);
+}
+
+absl::Status Reader::OpenFile(Block& block) {
   auto file = files_.Open(block.path, FileSystem::Mode::kReadDirect);
   if (!file.ok()) return file.status();
   auto size = (*file)->Size();
   if (!size.ok()) return size.status();
   if (*size > block_bytes_) return Lost(block.path, block_bytes_, "it is longer than a block of this store");
   block.file_bytes = *size;
-  for (uint64_t at = 0; at < *size; at += kReadBytes) {
-    const std::span<char> out(block.memory->data() + at, std::min(kReadBytes, *size - at));
-    if (absl::Status status = (*file)->ReadAt(at, out); !status.ok()) return status;
-  }
   block.reader = *std::move(file);
-  return std::string_view(block.memory->data(), *size);
+  return absl::OkStatus();
 }
 
 // kUnfinished: no valid header and nothing behind it; a crash or a full disk came before the block was ready.
@@ -154,6 +166,9 @@ absl::Status Reader::CheckPrevious(const Block& block, uint64_t previous, bool h
 }
 
 absl::Status Reader::ReadBlock(uint64_t sequence) {
+  // Behind the end of the log nothing can be whole that a checkpoint knows: it is read, to say so.
+  if (auto known = known_.extract(sequence); !known.empty() && !end_)
+    return TakeKnown(std::move(known.mapped()));
   auto block = std::make_unique<Block>(sequence, PathOf(sequence), block_bytes_);
   auto bytes = Load(*block);
   if (!bytes.ok()) return bytes.status();
@@ -195,6 +210,40 @@ absl::Status Reader::ReadListed(std::unique_ptr<Block> block, std::string_view b
   if (!*whole) return Lost(block->path, block->used, "no valid chunk stands here");
   if (!block->relocated) log_.end = block->position_of(block->used);
   resident_.push_back(block.get());
+  log_.blocks.push_back(std::move(block));
+  return absl::OkStatus();
+}
+
+absl::Status Reader::TakeKnown(std::unique_ptr<Block> block) {
+  block->table_memory = budget_.Take(MemoryBudget::Share::kChunkTables, ChunkTable::bytes_of(block_bytes_));
+  if (!block->table_memory) return TooLittleMemory();
+  if (absl::Status status = OpenFile(*block); !status.ok()) return status;
+  if (block->file_bytes < block->used) {
+    return Lost(
+        block->path, block->file_bytes,
+        fmt::format("it ends here, and had {} bytes when the last checkpoint was written", block->used));
+  }
+  std::string page(std::min<uint64_t>(block->used, kPageBytes), '\0');
+  if (absl::Status status = block->reader->ReadAt(0, page); !status.ok()) return status;
+  uint64_t previous = 0;
+  const bool relocated = block->relocated;
+  const auto header = ReadHeader(*block, page, previous);
+  if (!header.ok()) return header.status();
+  if (*header != Header::kValid || block->relocated != relocated)
+    return Lost(block->path, 0, "its header fails its checksum");
+  if (!Listed(block->sequence)) {
+    if (relocated) {
+      log_.garbage.push_back(block->path);
+      return absl::OkStatus();
+    }
+    if (absl::Status status = CheckPrevious(*block, previous, /*has_chunks=*/true); !status.ok())
+      return status;
+    log_.tail = block.get();
+  }
+  if (!relocated) {
+    log_.end = block->position_of(block->used);
+    log_.on_disk = std::max(log_.on_disk, log_.end);
+  }
   log_.blocks.push_back(std::move(block));
   return absl::OkStatus();
 }
@@ -310,10 +359,7 @@ absl::Status Seal(Block& block, File& file, uint64_t store_id) {
 
 }  // namespace
 
-absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t store_id, uint32_t block_bytes,
-                                     const Roster& roster, std::optional<CleanEnd> clean_end,
-                                     FileSystem& files, MemoryBudget& budget,
-                                     absl::FunctionRef<absl::Status(Position, const DecodedRecord&)> visit) {
+absl::StatusOr<std::vector<uint64_t>> ListBlocks(const std::string& directory, FileSystem& files) {
   auto names = files.List(directory);
   if (!names.ok()) return names.status();
   std::vector<uint64_t> sequences;
@@ -326,7 +372,17 @@ absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t stor
     sequences.push_back(sequence);
   }
   std::sort(sequences.begin(), sequences.end());
-  return Reader(directory, std::move(sequences), store_id, block_bytes, roster, files, budget, visit)
+  return sequences;
+}
+
+absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t store_id, uint32_t block_bytes,
+                                     const Roster& roster, std::optional<CleanEnd> clean_end,
+                                     KnownBlocks known, FileSystem& files, MemoryBudget& budget,
+                                     absl::FunctionRef<absl::Status(Position, const DecodedRecord&)> visit) {
+  auto sequences = ListBlocks(directory, files);
+  if (!sequences.ok()) return sequences.status();
+  return Reader(directory, *std::move(sequences), store_id, block_bytes, roster, std::move(known), files,
+                budget, visit)
       .Read(clean_end);
 }
 

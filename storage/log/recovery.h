@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -37,7 +38,7 @@ struct RecoveredLog {
   std::vector<std::unique_ptr<Block>> blocks;
   uint64_t next_sequence = 1;
   uint64_t next_version = 1;
-  uint64_t records = 0;
+  uint64_t records = 0;          // that were visited
   uint64_t truncated_bytes = 0;  // of chunks that were torn, or stood behind a torn one
 
   Position on_disk = 0;              // everything before it certainly is
@@ -47,7 +48,16 @@ struct RecoveredLog {
   std::vector<std::string> garbage;  // files of blocks in which nothing is valid, oldest first
 };
 
-// Reads all blocks in `directory` and calls `visit` for each record in the order of the log. Changes nothing.
+// The sequence numbers of all blocks in `directory`, ascending. FAILED_PRECONDITION for files that are not
+// this store's.
+absl::StatusOr<std::vector<uint64_t>> ListBlocks(const std::string& directory, FileSystem& files);
+
+// Blocks of which a checkpoint has kept what reading them would tell; by their sequence numbers. They were
+// sealed and on the disk.
+using KnownBlocks = absl::flat_hash_map<uint64_t, std::unique_ptr<Block>>;
+
+// Reads the blocks in `directory` that are not known, and calls `visit` for each of their records in the
+// order of the log. Changes nothing. Of what is known only the header is read, and the size of the file.
 //
 // The rule: chunks count up to the first place where no valid one stands. If any valid chunk in the directory
 // says that the log was on the disk beyond that place (its horizon), or the log was closed in order beyond
@@ -60,7 +70,7 @@ struct RecoveredLog {
 // this store's. Messages name the file and offset. An error of `visit` ends the recovery.
 absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t store_id, uint32_t block_bytes,
                                      const Roster& roster, std::optional<CleanEnd> clean_end,
-                                     FileSystem& files, MemoryBudget& budget,
+                                     KnownBlocks known, FileSystem& files, MemoryBudget& budget,
                                      absl::FunctionRef<absl::Status(Position, const DecodedRecord&)> visit);
 
 // Gives back the space of the garbage and behind the end of the log, and changes nothing else: a new block

@@ -21,7 +21,7 @@ class CrashRun {
     ASSERT_EQ(store_.Open(), absl::OkStatus());
     for (int i = 0; i < crashes && !::testing::Test::HasFatalFailure(); ++i) {
       WriteUntilTheLightsGoOut();
-      Below(3) == 0 ? store_.Kill() : store_.Crash();
+      EndSomehow();
       Reopen();
       Check();
     }
@@ -41,6 +41,7 @@ class CrashRun {
       options.index_bytes = 128;  // a dozen keys
     }
     if (seed % 4 == 0) options.hash_bits = 4;
+    if (seed % 2 == 0) options.checkpoint_log_bytes = options.block_bytes;
     return options;
   }
 
@@ -80,6 +81,19 @@ class CrashRun {
     store_.engine->Flush([this, newest](const absl::Status& status) {
       if (status.ok()) durable_ = std::max(durable_, newest);
     });
+  }
+
+  void EndSomehow() {
+    const uint64_t way = Below(8);
+    if (way == 0) {
+      store_.RunUntilIdle();
+      if (store_.CloseAtOnce().ok()) durable_ = events_.empty() ? durable_ : events_.rbegin()->first;
+      store_.disk.Kill();
+    } else {
+      way < 3 ? store_.Kill() : store_.Crash();
+    }
+    // Nothing depends on it.
+    if (Below(16) == 0) store_.disk.Remove("data/CHECKPOINT").IgnoreError();
   }
 
   // Recovery itself may be cut short, any number of times.

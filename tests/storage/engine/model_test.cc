@@ -28,6 +28,7 @@ storage::Options OptionsFor(uint64_t seed) {
   storage::Options options =
       HasDeepCold(seed) ? SimulatedStore::DeepColdOptions() : SimulatedStore::SmallOptions();
   if (seed % 2 == 0) options.hash_bits = 6;
+  if (seed % 4 < 2) options.checkpoint_log_bytes = 4 * options.block_bytes;
   return options;
 }
 
@@ -144,6 +145,7 @@ class ModelTest : public ::testing::TestWithParam<uint64_t> {
   SimulatedStore store;
   std::map<std::string, Known> model;
   uint64_t compacted = 0;
+  uint64_t checkpoints = 0;
   uint64_t demoted = 0;
   uint64_t deep_hits = 0;
   uint64_t cached = 0;
@@ -165,11 +167,13 @@ TEST_P(ModelTest, BehavesLikeAMap) {
     }
     CheckAll();
     compacted += store.engine->Stats().compacted_blocks;
+    checkpoints += store.engine->Stats().checkpoints;
     demoted += store.engine->Stats().demoted_records;
     deep_hits += store.engine->Stats().hits_deep;
     cached += store.engine->Stats().cached_records;
     if (round % 3 == 1) {
-      ASSERT_EQ(store.Close(), absl::OkStatus());
+      ASSERT_EQ(Below(2) == 0 ? store.Close() : store.CloseAtOnce(), absl::OkStatus());
+      if (Below(4) == 0) store.disk.Remove("data/CHECKPOINT").IgnoreError();
       // Other sizes keep other blocks in memory, so other slots can be compared.
       store.options.memory_bytes = OptionsFor(GetParam()).memory_bytes + (uint64_t{12 * Below(2)} << 20);
       ASSERT_EQ(store.Open(), absl::OkStatus());
@@ -179,10 +183,12 @@ TEST_P(ModelTest, BehavesLikeAMap) {
       ASSERT_EQ(store.Flush(), absl::OkStatus());
       store.Crash();
       ASSERT_EQ(store.Open(), absl::OkStatus());
+      ASSERT_EQ(store.engine->Stats().checkpoint_status, absl::OkStatus());
       CheckAll();
     }
   }
   EXPECT_GT(compacted, 0u);
+  EXPECT_EQ(checkpoints > 0, store.options.checkpoint_log_bytes != 0);
   EXPECT_EQ(demoted > 0, HasDeepCold(GetParam()));
   EXPECT_EQ(deep_hits > 0, HasDeepCold(GetParam()));
   EXPECT_GT(cached, 0u);

@@ -53,6 +53,17 @@ class SimulatedStore {
     return status;
   }
 
+  // In the middle of what is done in the background.
+  absl::Status CloseAtOnce() {
+    // Operations end.
+    while (reads.RunOne() || commits.RunOne()) {
+    }
+    const absl::Status status = engine->Close();
+    engine.reset();
+    Drop();
+    return status;
+  }
+
   // The power goes off: what was under way is answered with an error or not at all. Open() again afterwards.
   void Crash() {
     Bury();

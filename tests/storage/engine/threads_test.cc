@@ -132,7 +132,7 @@ TEST_P(ThreadsTest, CloseCompletesWhatIsUnderWay) {
   ASSERT_EQ(engine->Close(), absl::OkStatus());
   EXPECT_EQ(answered, kWrites);
   Open();
-  EXPECT_EQ(engine->Stats().recovered_records, static_cast<uint64_t>(kWrites));
+  EXPECT_EQ(engine->Stats().recovered_slots, static_cast<uint64_t>(kWrites));
 }
 
 INSTANTIATE_TEST_SUITE_P(DeepCold, ThreadsTest, ::testing::Bool());

@@ -1,0 +1,387 @@
+#include <algorithm>
+#include <bit>
+#include <thread>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "storage/engine/checkpoint.h"
+#include "storage/engine/engine_impl.h"
+
+namespace thermocline::storage {
+namespace {
+
+// Blocks that fit into memory: as many as the first, and as the second where blocks are large enough for all
+// values.
+constexpr uint32_t kBlocksInMemory = 16;
+constexpr uint32_t kLargeBlocksInMemory = 32;
+constexpr uint64_t kLargeBlockBytes = 2 * kMaxValueBytes;
+constexpr uint32_t kMinBlocksInMemory = 4;
+// More partitions, fewer waits for a latch; each takes 2 KiB with its first key.
+int PartitionBits(uint64_t memory_bytes) {
+  return std::clamp(static_cast<int>(std::bit_width(memory_bytes)) - 21, 4, 11);
+}
+
+// So many slots of a checkpoint are worth another thread.
+constexpr uint64_t kSlotsPerThread = 1 << 20;
+
+}  // namespace
+
+absl::Status Engine::Impl::ChooseBlockBytes(uint32_t& block_bytes) const {
+  if (options_.memory_bytes < kMinMemoryBytes) {
+    return absl::InvalidArgumentError(fmt::format("the memory limit is {} bytes; it must be at least {}",
+                                                  options_.memory_bytes, kMinMemoryBytes));
+  }
+  if (options_.hash_bits < 1 || options_.hash_bits > 64) {
+    return absl::InvalidArgumentError(fmt::format("hash_bits is {}; it must be 1 .. 64", options_.hash_bits));
+  }
+  block_bytes = options_.block_bytes;
+  if (block_bytes == 0) {
+    uint64_t chosen = std::bit_floor(options_.memory_bytes / kBlocksInMemory);
+    if (chosen > kLargeBlockBytes)
+      chosen = std::max(kLargeBlockBytes, std::bit_floor(options_.memory_bytes / kLargeBlocksInMemory));
+    block_bytes = static_cast<uint32_t>(std::clamp<uint64_t>(chosen, kMinBlockBytes, kMaxBlockBytes));
+  }
+  if (!std::has_single_bit(block_bytes) || block_bytes < kMinBlockBytes || block_bytes > kMaxBlockBytes) {
+    return absl::InvalidArgumentError(
+        fmt::format("the block size is {} bytes; it must be a power of two, {} .. {}", block_bytes,
+                    kMinBlockBytes, kMaxBlockBytes));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Impl::OpenFiles() {
+  uint32_t block_bytes = 0;
+  if (absl::Status status = ChooseBlockBytes(block_bytes); !status.ok()) return status;
+  if (absl::Status status = world_.files.CreateDirectory(options_.directory); !status.ok()) return status;
+  auto lock = world_.files.Lock(options_.directory + "/" + kLockFile);
+  if (!lock.ok()) return lock.status();
+  lock_ = *std::move(lock);
+  auto identity = OpenIdentity(options_.directory, block_bytes, world_.files, world_.random);
+  if (!identity.ok()) return identity.status();
+  identity_ = *identity;
+  const uint64_t needed = kMinBlocksInMemory * BlockMemory::bytes_of(identity_.block_bytes) +
+                          CompactionBatch::memory_bytes(identity_.block_bytes) +
+                          HashIndex::initial_bytes(PartitionBits(options_.memory_bytes));
+  if (options_.memory_bytes < needed) {
+    return absl::InvalidArgumentError(fmt::format(
+        "the memory limit is {} bytes; with the block size of {} bytes that this store has, it must be at "
+        "least {}",
+        options_.memory_bytes, identity_.block_bytes, needed));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Impl::Open() {
+  const auto start = std::chrono::steady_clock::now();
+  if (absl::Status status = OpenFiles(); !status.ok()) return status;
+  const std::string& directory = options_.directory;
+  auto clean_end = ReadCleanEnd(directory, identity_.store_id, world_.files);
+  if (!clean_end.ok()) return clean_end.status();
+  auto roster = ReadRoster(directory, identity_.store_id, world_.files);
+  if (!roster.ok()) return roster.status();
+  cold_ = std::make_unique<DeepCold>(DeepCold::Parts{.directory = directory + "/" + kColdDirectory,
+                                                     .store_id = identity_.store_id,
+                                                     .block_bytes = identity_.block_bytes,
+                                                     .index_bytes = options_.index_bytes,
+                                                     .files = world_.files,
+                                                     .budget = budget_});
+  if (absl::Status status = cold_->OpenIfPresent(); !status.ok()) return status;
+
+  Replayed replayed;
+  if (absl::Status status = LoadCheckpoint(*roster, *clean_end, replayed); !status.ok()) return status;
+  cache_ = std::make_unique<RecordCache>(
+      RecordCache::Collaborators{.budget = budget_,
+                                 .may_grow = [this](uint64_t bytes) { return MayCacheGrow(bytes); },
+                                 .wait_for_latches = [this] { index_->WaitForLatches(); }});
+  heat_ = std::make_unique<Heat>(Heat::Parts{
+      .index = *index_, .cache = *cache_, .executor = world_.reads, .hash_of = [this](std::string_view key) {
+        return HashOf(key);
+      }});
+  if (absl::Status status = OpenLog(*roster, *clean_end, replayed); !status.ok()) return status;
+  cold_->NoteDemoted(log_->Freeze());
+  room_maker_.store(log_.get(), std::memory_order_release);
+  if (absl::Status status = OpenCompactor(replayed, *std::move(roster)); !status.ok()) return status;
+  recovery_time_ = std::chrono::steady_clock::now() - start;
+  open_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Impl::OpenLog(const Roster& roster, std::optional<CleanEnd> clean_end,
+                                   Replayed& replayed) {
+  const std::string log_directory = options_.directory + "/" + kLogDirectory;
+  const auto replay = [&](Position position, const DecodedRecord& decoded) {
+    return Replay(position, decoded, replayed);
+  };
+  auto recovered = ReadLog(log_directory, identity_.store_id, identity_.block_bytes, roster, clean_end,
+                           std::move(replayed.known), world_.files, budget_, replay);
+  if (!recovered.ok()) return recovered.status();
+  recovered_records_ = recovered->records;
+  truncated_bytes_ = recovered->truncated_bytes;
+
+  if (absl::Status status = RemoveCleanEnd(options_.directory, world_.files); !status.ok()) return status;
+  const BlockLog::Config config = {.directory = log_directory,
+                                   .store_id = identity_.store_id,
+                                   .block_bytes = identity_.block_bytes,
+                                   .flush_interval = options_.flush_interval,
+                                   .memory_headroom = headroom()};
+  auto log = BlockLog::Open(config,
+                            {.files = world_.files,
+                             .budget = budget_,
+                             .commits = world_.commits,
+                             .wait_for_latches = [this] { index_->WaitForLatches(); },
+                             .before_leaving =
+                                 [this](std::shared_ptr<LeavingBlock> block, std::function<void()> done) {
+                                   heat_->Copy(std::move(block), std::move(done));
+                                 },
+                             .shrink_cache = [this](uint64_t bytes) { return cache_->Shrink(bytes); }},
+                            *std::move(recovered));
+  if (!log.ok()) return log.status();
+  log_ = *std::move(log);
+  return absl::OkStatus();
+}
+
+// What cannot be used is as good as none: all blocks are read then.
+absl::Status Engine::Impl::LoadCheckpoint(const Roster& roster, std::optional<CleanEnd> clean_end,
+                                          Replayed& replayed) {
+  const std::string log_directory = options_.directory + "/" + kLogDirectory;
+  auto sequences = ListBlocks(log_directory, world_.files);
+  if (!sequences.ok()) return sequences.status();
+  std::erase_if(*sequences, [&](uint64_t sequence) {
+    return sequence < roster.below &&
+           !std::binary_search(roster.sequences.begin(), roster.sequences.end(), sequence);
+  });
+
+  const int partition_bits = PartitionBits(options_.memory_bytes);
+  const auto new_index = [&] { index_ = std::make_unique<HashIndex>(budget_, partition_bits); };
+  new_index();
+  const auto reader =
+      CheckpointReader::Open(options_.directory, identity_, index_->partitions(), world_.files);
+  if (absl::IsNotFound(reader.status())) return absl::OkStatus();
+  absl::Status status = reader.status();
+  if (status.ok()) status = ReadCheckpoint(**reader, *sequences, roster, clean_end, replayed);
+  if (status.ok() || absl::IsResourceExhausted(status)) return status;
+  checkpoint_refusal_ = status;
+  RemoveCheckpoint(options_.directory, world_.files).IgnoreError();
+  replayed = {};
+  new_index();
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Impl::ReadCheckpoint(const CheckpointReader& reader,
+                                          const std::vector<uint64_t>& standing, const Roster& roster,
+                                          std::optional<CleanEnd> clean_end, Replayed& replayed) {
+  const auto stands = [&](uint64_t block) {
+    return std::binary_search(standing.begin(), standing.end(), block);
+  };
+  const CheckpointState& state = reader.state();
+  replayed.from_checkpoint = true;
+  replayed.exact = clean_end && state.end.position == clean_end->position &&
+                   state.end.next_version == clean_end->next_version && state.generation == roster.generation;
+  const auto take_block = [&](std::unique_ptr<Block> block) {
+    if (!stands(block->sequence)) return absl::OkStatus();
+    replayed.blocks.insert(block->sequence);
+    replayed.covered.push_back(block->sequence);
+    replayed.known[block->sequence] = std::move(block);
+    return absl::OkStatus();
+  };
+  absl::Status status = reader.ReadBlocks(options_.directory + "/" + kLogDirectory, take_block);
+  if (!status.ok()) return status;
+
+  uint64_t slots = 0;
+  for (const HashIndex::Shape& shape : state.shapes) slots += shape.slots;
+  const auto threads =
+      std::clamp<size_t>(slots / kSlotsPerThread, 1, std::max(1u, std::thread::hardware_concurrency()));
+  std::vector<SlotCounts::Totals> totals(threads);
+  std::vector<absl::Status> statuses(threads);
+  const auto load = [&](size_t i) {
+    const size_t partitions = state.shapes.size();
+    statuses[i] = LoadSlots(reader, partitions * i / threads, partitions * (i + 1) / threads, standing,
+                            replayed.exact, totals[i]);
+  };
+  std::vector<std::thread> others;
+  for (size_t i = 1; i < threads; ++i) others.emplace_back(load, i);
+  load(0);
+  for (std::thread& other : others) other.join();
+  for (const absl::Status& each : statuses) status.Update(each);
+  if (!status.ok()) return status;
+
+  for (const SlotCounts::Totals& each : totals) {
+    counts_.Add(each);
+    recovered_slots_ += each.slots;
+  }
+  counts_.Hid(state.hidden);
+  for (const auto& grave : state.graves) {
+    if (stands(grave.dead / identity_.block_bytes)) graves_.Add(grave.hash, grave.dead);
+  }
+  for (const auto& note : state.grave_notes) {
+    if (replayed.known.contains(note.holder) || replayed.exact) replayed.graves.push_back(note);
+  }
+  for (const Position position : state.buried) {
+    if (stands(position / identity_.block_bytes)) buried_.insert(position);
+  }
+  for (const uint64_t sequence : state.owed) {
+    if (stands(sequence)) replayed.owed.push_back(sequence);
+  }
+  if (replayed.exact) {
+    replayed.end_block = state.end.position / identity_.block_bytes;
+    replayed.end_dead_bytes = state.end_dead_bytes;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Impl::LoadSlots(const CheckpointReader& reader, size_t first, size_t end,
+                                     const std::vector<uint64_t>& standing, bool exact,
+                                     SlotCounts::Totals& totals) {
+  const Position bound = standing.empty() ? 0 : (standing.back() + 2) * identity_.block_bytes;
+  const absl::Status too_little = absl::ResourceExhaustedError(
+      fmt::format("the memory limit of {} bytes is too small for the index of this store: raise --memory",
+                  budget_.limit()));
+  for (size_t i = first; i < end; ++i) {
+    const HashIndex::Shape& shape = reader.state().shapes[i];
+    if (shape.slots > 0 && !index_->Prepare(i, shape, bound)) return too_little;
+  }
+  std::vector<bool> stands(standing.empty() ? 0 : standing.back() + 1);
+  for (const uint64_t sequence : standing) stands[sequence] = true;
+  std::vector<HashIndex::Entry> entries;
+  return reader.ReadSlots(first, end, [&](size_t, std::span<const HashIndex::Entry> stored) {
+    entries.clear();
+    for (HashIndex::Entry entry : stored) {
+      const uint64_t block = entry.slot.position / identity_.block_bytes;
+      // What has left the log since then; where it went to is replayed.
+      if (block >= stands.size() || !stands[block]) continue;
+      // After a crash nobody knows which removals from deep cold are on the disk.
+      if (!exact && cold_->exists()) entry.slot.shadow = true;
+      totals.Count(entry.slot);
+      entries.push_back(entry);
+    }
+    return index_->Fill(entries) ? absl::OkStatus() : too_little;
+  });
+}
+
+// A record that displaced another one takes its slot; any other has a slot of its own. So the index is
+// rebuilt without comparing keys, whatever tags it had when the records were written.
+absl::Status Engine::Impl::Replay(Position position, const DecodedRecord& decoded, Replayed& replayed) {
+  const Record& record = decoded.record;
+  if (replayed.exact) return absl::OkStatus();
+  if (record.grave) return ReplayGrave(position, decoded, replayed);
+  replayed.blocks.insert(position / identity_.block_bytes);
+  const uint64_t hash = HashOf(record.key);
+  HashIndex::Latch latch(*index_, hash);
+  if (!latch.Reserve(position)) {
+    return absl::ResourceExhaustedError(
+        fmt::format("the memory limit of {} bytes is too small for the index of this store: raise --memory",
+                    budget_.limit()));
+  }
+  std::optional<Slot> displaced;
+  bool met = false;
+  for (const Slot& slot : latch.Find()) {
+    if (record.displaced != 0 && slot.position == record.displaced) displaced = slot;
+    met |= slot.position == position;
+  }
+  if (record.tombstone) ++replayed.dead_records[position / identity_.block_bytes];
+  if (record.unresolved) counts_.Hid();
+  // A checkpoint may have met this record already, or one that came still later.
+  const bool gone = replayed.from_checkpoint && !displaced && record.displaced != 0 && !record.unresolved;
+  if ((displaced && !displaced->tombstone) || gone)
+    ++replayed.dead_records[record.displaced / identity_.block_bytes];
+  if (met) {
+    if (!displaced) return absl::OkStatus();
+    latch.Erase(displaced->position);
+    counts_.Changed(displaced, std::nullopt);
+    return absl::OkStatus();
+  }
+  const Slot slot = {.position = position,
+                     .unresolved = record.unresolved,
+                     .tombstone = record.tombstone,
+                     .shadow = cold_->exists()};
+  if (displaced) {
+    latch.Replace(displaced->position, slot);
+  } else {
+    latch.Insert(slot);
+    // Another record has taken the slot of what this one superseded, and may lead to it still.
+    if (record.displaced != 0 && !record.unresolved) Inter(record.displaced, replayed);
+  }
+  counts_.Changed(displaced, slot);
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Impl::ReplayGrave(Position position, const DecodedRecord& decoded, Replayed& replayed) {
+  const Position dead = decoded.record.displaced;
+  const uint64_t hash = HashOfGrave(decoded.record);
+  replayed.graves.push_back({dead / identity_.block_bytes, position / identity_.block_bytes, decoded.bytes});
+  HashIndex::Latch latch(*index_, hash);
+  for (const Slot& slot : latch.Find()) {
+    if (slot.position != dead) continue;
+    latch.Erase(dead);
+    counts_.Changed(slot, std::nullopt);
+    if (!slot.tombstone) ++replayed.dead_records[dead / identity_.block_bytes];
+    break;
+  }
+  // A record that did not know what it displaced may have taken its slot, or may come yet, and lead to it.
+  Inter(dead, replayed);
+  return absl::OkStatus();
+}
+
+void Engine::Impl::Inter(Position dead, const Replayed& replayed) {
+  if (replayed.blocks.contains(dead / identity_.block_bytes)) buried_.insert(dead);
+}
+
+absl::Status Engine::Impl::OpenCompactor(const Replayed& replayed, Roster roster) {
+  if (!replayed.exact) counts_.Doubted(index_->DoubtGroups());
+  log_->MarkDeadIn(replayed.end_block, replayed.end_dead_bytes);
+  for (const auto& [sequence, records] : replayed.dead_records) log_->MarkRecordsDeadIn(sequence, records);
+  const auto hash_of = [this](std::string_view key) { return HashOf(key); };
+  resolver_ = std::make_unique<Resolver>(Resolver::Parts{.index = *index_,
+                                                         .log = *log_,
+                                                         .chains = chains(),
+                                                         .counts = counts_,
+                                                         .graves = graves_,
+                                                         .cold = *cold_,
+                                                         .reads = world_.reads,
+                                                         .disk = world_.disk,
+                                                         .clock = world_.clock,
+                                                         .gate = gate_,
+                                                         .hash_of = hash_of});
+  const CompactionBatch::Parts batch = {.log_directory = options_.directory + "/" + kLogDirectory,
+                                        .store_id = identity_.store_id,
+                                        .block_bytes = identity_.block_bytes,
+                                        .files = world_.files,
+                                        .clock = world_.clock,
+                                        .budget = budget_,
+                                        .index = *index_,
+                                        .log = *log_,
+                                        .cache = *cache_,
+                                        .counts = counts_,
+                                        .graves = graves_,
+                                        .cold = *cold_,
+                                        .hash_of = hash_of};
+  const Checkpointer::Parts checkpoint = {.directory = options_.directory,
+                                          .identity = identity_,
+                                          .log_bytes = options_.checkpoint_log_bytes,
+                                          .files = world_.files,
+                                          .budget = budget_,
+                                          .index = *index_,
+                                          .log = *log_,
+                                          .counts = counts_,
+                                          .graves = graves_,
+                                          .buried = buried_};
+  compactor_ = std::make_unique<Compactor>(Compactor::Parts{.batch = batch,
+                                                            .directory = options_.directory,
+                                                            .background = world_.background,
+                                                            .resolver = *resolver_,
+                                                            .blind_writes = blind_writes_,
+                                                            .checkpoint = checkpoint},
+                                           std::move(roster), replayed.covered);
+  for (const uint64_t sequence : replayed.owed) compactor_->NoteOwed(sequence);
+  for (const auto& grave : replayed.graves) {
+    if (log_->Stands(grave.dead * identity_.block_bytes)) {
+      compactor_->NoteGrave(grave);
+    } else {
+      log_->MarkDeadIn(grave.holder, grave.bytes);
+    }
+  }
+  return compactor_->Start();
+}
+
+}  // namespace thermocline::storage

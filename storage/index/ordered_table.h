@@ -28,8 +28,9 @@ using Slots = absl::InlinedVector<Slot, 4>;
 // probing with ordered insertion (Amble and Knuth, "Ordered hash tables", 1974). A lookup starts where the
 // hash would stand if all were spread evenly, its home, and ends at the first larger one: one or two cache
 // lines. The array is made of frames, and grows by stretching: an eighth of new frames is added at its end,
-// and then the slots move, from the last one down, to where they belong in the larger array: all of them at
-// once as it is, which takes a millisecond or so for some hundred thousand. No memory is ever given back.
+// and then the slots move, from the last one down, to where they belong in the larger array: some with each
+// write, and the first few thousand, where the layouts come near each other, at once. So no write waits for
+// more than that, whatever the size, unless hashes crowd. No memory is ever given back.
 //
 //     0                           split            capacity
 //    +-----------------------------+---- - - ----+------------------------------+--------+
@@ -108,6 +109,8 @@ class OrderedTable {
   [[nodiscard]] bool Append(uint64_t hash, const Slot& slot, uint32_t& next);
 
   uint64_t count() const { return count_; }
+  // Words that growth has looked at to move them, of all time: its cost.
+  uint64_t moved_words() const { return moved_words_; }
 
  private:
   static constexpr int kFlagBits = 3;
@@ -129,6 +132,8 @@ class OrderedTable {
     uint64_t stride = 0;            // of places from one home to the next
 
     uint32_t HomeOf(Place place) const { return static_cast<uint32_t>(((place >> 31) * capacity) >> 32); }
+    // The first place with this home or a later one.
+    Place FirstOf(uint32_t home) const { return ((uint64_t{home} << 32) + capacity - 1) / capacity << 31; }
     uint64_t TagOf(Place place) const { return place << dropped_bits; }
     uint64_t TagIn(uint64_t word) const { return (word << kFlagBits) & (known << dropped_bits); }
     uint64_t PositionIn(uint64_t word) const { return word & ((uint64_t{1} << position_bits) - 1); }
@@ -171,7 +176,9 @@ class OrderedTable {
   bool AddFrame();
   bool Stretch(uint64_t position);
   void Move(uint32_t slots);
-  Moving TakeLast(uint32_t slots);
+  bool apart() const;
+  void TakeLast(uint32_t slots, uint32_t empty_words, Moving& taken);
+  bool Cut();
   void PutBack(const Moving& slots);
   void Widen(uint64_t position);
 
@@ -181,7 +188,8 @@ class OrderedTable {
   Layout layout_;
   uint64_t count_ = 0;
 
-  // While the table is stretched: slots below split_ stand before old_end_, in the old layout.
+  // While the table is stretched: slots below split_ stand before old_end_, in the old layout, and the others
+  // at least a word behind it.
   Place split_ = 0;
   uint32_t old_end_ = 0;
   Layout old_;
@@ -190,6 +198,7 @@ class OrderedTable {
   uint32_t spread_ = 512;   // a bound of how far slots stand from their homes, where any bits are dropped
   bool end_taken_ = false;  // no room behind the last slot
   uint32_t farthest_ = 0;   // no slot stands farther from its home, or half of spread_
+  uint64_t moved_words_ = 0;
 };
 
 }  // namespace thermocline::storage

@@ -130,10 +130,12 @@ class Tried {
   uint64_t erases = 3;  // in eight times that a slot is met again
 };
 
-void RunModel(uint64_t seed, const Hashes& hashes_of, int partition_bits, int operations) {
+// Turns in which much is erased come again and again, if `ebb`.
+void RunModel(uint64_t seed, const Hashes& hashes_of, int partition_bits, int operations, bool ebb = false) {
   Tried tried(seed, hashes_of, partition_bits);
   for (int i = 0; i < operations; ++i) {
     if (i % (operations / 32) == 0) CheckSweep(tried.index, tried.model);
+    if (ebb && i % (operations / 128) == 0) tried.erases = i / (operations / 128) % 3 == 0 ? 8 : 2;
     tried.Step();
     if (Test::HasFatalFailure()) return;
   }
@@ -211,6 +213,10 @@ TEST(HashIndexTest, SurvivesHashesThatCollide) { RunModel(2, {.bits = 9}, 3, 20'
 TEST(HashIndexTest, SurvivesHashesThatDifferInFewBits) { RunModel(3, {.bits = 14}, 3, 50'000); }
 // One table: its growth takes many writes.
 TEST(HashIndexTest, FindsEverythingWhileItGrows) { RunModel(7, {}, 0, 200'000); }
+TEST(HashIndexTest, SurvivesEbbAndFlow) {
+  RunModel(11, {}, 0, 300'000, /*ebb=*/true);
+  RunModel(12, {.bits = 14}, 0, 100'000, /*ebb=*/true);
+}
 TEST(HashIndexTest, SurvivesHashesThatCrowdAtTheBeginning) {
   RunModel(8, {.same = 12, .prefix = 0}, 0, 12'000);
 }

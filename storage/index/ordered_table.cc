@@ -32,9 +32,7 @@ OrderedTable::OrderedTable(Frames& frames, int prefix_bits) : source_(frames), p
   layout_.known_bits = std::min(64, 65 - prefix_bits);
 }
 
-OrderedTable::~OrderedTable() {
-  source_.budget().Give(Share::kIndex, frames_.capacity() * sizeof(uint64_t*));
-}
+OrderedTable::~OrderedTable() { source_.budget().Give(Share::kIndex, frames_.capacity() * sizeof(uint32_t)); }
 
 uint64_t OrderedTable::FactsOf(const Slot& slot) {
   return (slot.shadow ? kShadow : 0) | (slot.unresolved ? kUnresolved : 0) |
@@ -65,7 +63,7 @@ void OrderedTable::Prefetch(uint64_t hash) const {
   if (frames_.empty()) return;
   const Layout& layout = LayoutOf(PlaceOf(hash));
   const uint32_t home = layout.HomeOf(PlaceOf(hash) & layout.known);
-  __builtin_prefetch(&frames_[home / Frames::kWords][home % Frames::kWords], /*to be written*/ 1);
+  __builtin_prefetch(FrameOf(home) + InFrame(home), /*to be written*/ 1);
 }
 
 std::optional<uint32_t> OrderedTable::IndexOf(uint64_t hash, uint64_t position) const {
@@ -82,8 +80,8 @@ std::optional<uint32_t> OrderedTable::IndexOf(uint64_t hash, uint64_t position) 
 
 uint32_t OrderedTable::EmptyFrom(uint32_t index) const {
   while (true) {
-    const uint64_t* const frame = frames_[index / Frames::kWords];
-    for (uint32_t i = index % Frames::kWords; i < Frames::kWords; ++i, ++index) {
+    const uint64_t* const frame = FrameOf(index);
+    for (uint32_t i = InFrame(index), end = source_.words(); i < end; ++i, ++index) {
       if (frame[i] == 0) return index;
     }
   }
@@ -91,10 +89,10 @@ uint32_t OrderedTable::EmptyFrom(uint32_t index) const {
 
 // The words from `from` on to the next places, the last of them to `to`.
 void OrderedTable::MoveUp(uint32_t from, uint32_t to) {
-  while (to / Frames::kWords != from / Frames::kWords) {
-    uint64_t* const frame = frames_[to / Frames::kWords];
-    std::memmove(frame + 1, frame, to % Frames::kWords * sizeof(uint64_t));
-    to -= to % Frames::kWords;
+  while (to - from > InFrame(to)) {
+    uint64_t* const frame = FrameOf(to);
+    std::memmove(frame + 1, frame, InFrame(to) * sizeof(uint64_t));
+    to -= InFrame(to);
     frame[0] = WordAt(to - 1);
     --to;
   }
@@ -248,7 +246,7 @@ bool OrderedTable::Prepare(const Shape& shape, uint64_t position) {
   if (shape.slots == 0) return true;
   // Between what is left after a stretch and what asks for the next one.
   const uint64_t wanted = shape.slots + shape.slots / 6 + tail_;
-  while (frames_.size() * Frames::kWords < wanted) {
+  while (frames_.size() << source_.words_log2() < wanted) {
     if (!AddFrame()) return false;
   }
   layout_ = LayoutFor(words() - tail_, PositionBitsFor(position));
@@ -310,12 +308,12 @@ bool OrderedTable::AddFrame() {
   if (frames_.size() == frames_.capacity()) {
     // Exactly as much as it takes: the vector's own steps would be coarser than the table's.
     const size_t more = std::max<size_t>(1, frames_.size() / kGrowth);
-    if (!source_.budget().TryTake(Share::kIndex, more * sizeof(uint64_t*))) return false;
+    if (!source_.budget().TryTake(Share::kIndex, more * sizeof(uint32_t))) return false;
     frames_.reserve(frames_.size() + more);
   }
-  uint64_t* const frame = source_.Take();
-  if (frame == nullptr) return false;
-  frames_.push_back(frame);
+  const std::optional<uint32_t> frame = source_.Take();
+  if (!frame) return false;
+  frames_.push_back(*frame);
   return true;
 }
 
@@ -323,8 +321,8 @@ bool OrderedTable::AddFrame() {
 bool OrderedTable::Stretch(uint64_t position) {
   const uint32_t end = words();
   const uint32_t tail = end_taken_ ? 2 * tail_ : tail_;
-  const uint32_t more = std::max<uint32_t>(1, layout_.capacity / kGrowth / Frames::kWords) * Frames::kWords;
-  const uint32_t wanted = (layout_.capacity + more + tail) / Frames::kWords;
+  const uint32_t more = std::max<uint32_t>(layout_.capacity / kGrowth, source_.words());
+  const uint32_t wanted = (layout_.capacity + more + tail) >> source_.words_log2();
   while (frames_.size() < wanted) {
     if (!AddFrame()) return false;
   }

@@ -155,9 +155,11 @@ class OrderedTable {
   uint64_t HashOf(Place place) const { return (place << 1) >> prefix_bits_; }
   const Layout& LayoutOf(Place place) const { return (place & layout_.known) >= split_ ? layout_ : old_; }
   const Layout& LayoutAt(uint32_t index) const { return index < old_end_ ? old_ : layout_; }
-  uint64_t& WordAt(uint32_t index) { return frames_[index / Frames::kWords][index % Frames::kWords]; }
-  uint64_t WordAt(uint32_t index) const { return frames_[index / Frames::kWords][index % Frames::kWords]; }
-  uint32_t words() const { return static_cast<uint32_t>(frames_.size()) * Frames::kWords; }
+  uint64_t* FrameOf(uint32_t index) const { return source_.At(frames_[index >> source_.words_log2()]); }
+  uint32_t InFrame(uint32_t index) const { return index & (source_.words() - 1); }
+  uint64_t& WordAt(uint32_t index) { return FrameOf(index)[InFrame(index)]; }
+  uint64_t WordAt(uint32_t index) const { return FrameOf(index)[InFrame(index)]; }
+  uint32_t words() const { return static_cast<uint32_t>(frames_.size()) << source_.words_log2(); }
 
   std::optional<uint32_t> IndexOf(uint64_t hash, uint64_t position) const;
   uint32_t EmptyFrom(uint32_t index) const;
@@ -182,17 +184,17 @@ class OrderedTable {
   void PutBack(const Moving& slots);
   void Widen(uint64_t position);
 
+  // First what each lookup needs, in as few cache lines as can be.
   Frames& source_;
   const int prefix_bits_;
-  std::vector<uint64_t*> frames_;  // the last word is always empty
+  std::vector<uint32_t> frames_;  // the last word is always empty
   Layout layout_;
-  uint64_t count_ = 0;
-
   // While the table is stretched: slots below split_ stand before old_end_, in the old layout, and the others
   // at least a word behind it.
   Place split_ = 0;
-  uint32_t old_end_ = 0;
+  uint64_t count_ = 0;
   Layout old_;
+  uint32_t old_end_ = 0;
 
   uint32_t tail_ = 32;      // words behind the last home, for slots that find theirs taken
   uint32_t spread_ = 512;   // a bound of how far slots stand from their homes, where any bits are dropped

@@ -134,6 +134,24 @@ TEST_F(OrderedTableTest, SlotsComeWhereAStretchIsJustNow) {
   CheckAll();
 }
 
+// Runs of slots over many small frames.
+TEST_F(OrderedTableTest, SurvivesHashesThatCrowd) {
+  for (const uint64_t prefix : {0, 1234, 4095}) {
+    std::vector<uint64_t> hashes;
+    for (int i = 0; i < 6'000; ++i) {
+      hashes.push_back(prefix << 52 | random_.Next() >> 12);
+      Insert(hashes.back());
+      if (i % 3 == 0) {
+        const size_t gone = random_.Next() % hashes.size();
+        Erase(hashes[gone]);
+        hashes.erase(hashes.begin() + static_cast<ptrdiff_t>(gone));
+      }
+      if (i % 1000 == 0) CheckAll();
+    }
+    CheckAll();
+  }
+}
+
 TEST_F(OrderedTableTest, ASweepMeetsEverythingAtEachStageOfAStretch) {
   InsertUntilStretch(60'000);
   for (int i = 0; Grow() > 0; ++i) {

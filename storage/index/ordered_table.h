@@ -30,7 +30,9 @@ using Slots = absl::InlinedVector<Slot, 4>;
 // lines. The array is made of frames, and grows by stretching: an eighth of new frames is added at its end,
 // and then the slots move, from the last one down, to where they belong in the larger array: some with each
 // write, and the first few thousand, where the layouts come near each other, at once. So no write waits for
-// more than that, whatever the size, unless hashes crowd. No memory is ever given back.
+// more than that, whatever the size, unless hashes crowd, or positions have come to need more bits than were
+// foreseen when the table was last stretched: then all slots are rewritten in place. No memory is ever given
+// back.
 //
 //     0                           split            capacity
 //    +-----------------------------+---- - - ----+------------------------------+--------+
@@ -144,7 +146,8 @@ class OrderedTable {
     Place PlaceIn(uint64_t word, uint32_t index) const;
   };
 
-  // Slots on their way to the new layout, the last one first: places and facts.
+  // Slots on their way to the new layout, the last one first: places and facts. Some thousand at most, unless
+  // hashes crowd.
   using Moving = absl::InlinedVector<std::pair<Place, uint64_t>, 72>;
 
   static bool Less(uint64_t tag, uint64_t other) { return static_cast<int64_t>(tag - other) < 0; }

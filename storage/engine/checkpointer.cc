@@ -130,13 +130,15 @@ absl::Status Checkpointer::Finish(CheckpointState state) {
   return absl::OkStatus();
 }
 
-absl::Status Checkpointer::Write(CheckpointState state) {
+absl::Status Checkpointer::Write(CheckpointState state, const HotSet& hot) {
   absl::Status status = Begin();
   for (bool all = false; status.ok() && !all;) {
     const auto stepped = Step();
     status = stepped.status();
     all = stepped.ok() && *stepped;
   }
+  for (auto block = hot.begin(); status.ok() && block != hot.end(); ++block)
+    status = writer_->AddHot(block->first, block->second);
   if (status.ok()) status = Finish(std::move(state));
   End(status);
   return status;

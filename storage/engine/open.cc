@@ -60,9 +60,10 @@ absl::Status Engine::Impl::OpenFiles() {
   auto identity = OpenIdentity(options_.directory, block_bytes, world_.files, world_.random);
   if (!identity.ok()) return identity.status();
   identity_ = *identity;
-  const uint64_t needed = kMinBlocksInMemory * BlockMemory::bytes_of(identity_.block_bytes) +
-                          CompactionBatch::memory_bytes(identity_.block_bytes) +
-                          HashIndex::initial_bytes(PartitionBits(options_.memory_bytes));
+  const uint64_t needed =
+      kMinBlocksInMemory * BlockMemory::bytes_of(identity_.block_bytes) +
+      CompactionBatch::memory_bytes(identity_.block_bytes) +
+      HashIndex::initial_bytes(PartitionBits(options_.memory_bytes), options_.memory_bytes);
   if (options_.memory_bytes < needed) {
     return absl::InvalidArgumentError(fmt::format(
         "the memory limit is {} bytes; with the block size of {} bytes that this store has, it must be at "
@@ -102,6 +103,17 @@ absl::Status Engine::Impl::Open() {
   cold_->NoteDemoted(log_->Freeze());
   room_maker_.store(log_.get(), std::memory_order_release);
   if (absl::Status status = OpenCompactor(replayed, *std::move(roster)); !status.ok()) return status;
+  if (replayed.checkpoint != nullptr) {
+    warm_up_ = std::make_unique<WarmUp>(
+        WarmUp::Parts{.index = *index_,
+                      .cache = *cache_,
+                      .log = *log_,
+                      .disk = world_.disk,
+                      .executor = world_.reads,
+                      .hash_of = [this](std::string_view key) { return HashOf(key); }},
+        std::move(replayed.checkpoint));
+    warm_up_->Start();
+  }
   recovery_time_ = std::chrono::steady_clock::now() - start;
   open_ = true;
   return absl::OkStatus();
@@ -152,14 +164,23 @@ absl::Status Engine::Impl::LoadCheckpoint(const Roster& roster, std::optional<Cl
            !std::binary_search(roster.sequences.begin(), roster.sequences.end(), sequence);
   });
 
+  // Positions count from the oldest block that stands: the index knows the more of a hash the smaller they
+  // are.
+  const Position base = sequences->empty() ? 0 : sequences->front() * identity_.block_bytes;
   const int partition_bits = PartitionBits(options_.memory_bytes);
-  const auto new_index = [&] { index_ = std::make_unique<HashIndex>(budget_, partition_bits); };
+  const auto new_index = [&] { index_ = std::make_unique<HashIndex>(budget_, partition_bits, base); };
   new_index();
-  const auto reader =
-      CheckpointReader::Open(options_.directory, identity_, index_->partitions(), world_.files);
+  if (!index_->ok()) {
+    return absl::ResourceExhaustedError(fmt::format(
+        "the system refuses to reserve addresses for an index of up to {} bytes: see ulimit -v, and "
+        "vm.overcommit_memory",
+        budget_.limit()));
+  }
+  auto reader = CheckpointReader::Open(options_.directory, identity_, index_->partitions(), world_.files);
   if (absl::IsNotFound(reader.status())) return absl::OkStatus();
   absl::Status status = reader.status();
   if (status.ok()) status = ReadCheckpoint(**reader, *sequences, roster, clean_end, replayed);
+  if (status.ok()) replayed.checkpoint = *std::move(reader);
   if (status.ok() || absl::IsResourceExhausted(status)) return status;
   checkpoint_refusal_ = status;
   RemoveCheckpoint(options_.directory, world_.files).IgnoreError();

@@ -18,8 +18,8 @@ constexpr char kDraft[] = "CHECKPOINT.new";
 
 constexpr uint32_t kCheckpointFormat = 1;
 constexpr uint64_t kReadBytes = 1 << 20;
-// A crash of the machine should not find minutes of writing in the page cache, nor should the log's syncs.
-constexpr uint64_t kSyncBytes = 32 << 20;
+// A sync of the log may have to wait for what is written here: never for much.
+constexpr uint64_t kSyncBytes = 4 << 20;
 
 enum Kind : uint32_t { kBlock = 1, kSlots = 2, kState = 3, kHot = 4 };
 

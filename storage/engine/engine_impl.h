@@ -109,8 +109,11 @@ class Engine::Impl {
   absl::Status LoadSlots(const CheckpointReader& reader, size_t first, size_t end,
                          const std::vector<uint64_t>& standing, bool exact, SlotCounts::Totals& totals);
   absl::Status OpenLog(const Roster& roster, std::optional<CleanEnd> clean_end, Replayed& replayed);
-  absl::Status Replay(Position position, const DecodedRecord& decoded, Replayed& replayed);
-  absl::Status ReplayGrave(Position position, const DecodedRecord& decoded, Replayed& replayed);
+  absl::Status Replay(std::span<const LoggedRecord> records, Replayed& replayed);
+  absl::Status ReplayRecord(Position position, const DecodedRecord& decoded, uint64_t hash,
+                            Replayed& replayed);
+  absl::Status ReplayGrave(Position position, const DecodedRecord& decoded, uint64_t hash,
+                           Replayed& replayed);
   void Inter(Position dead, const Replayed& replayed);
   absl::Status OpenCompactor(const Replayed& replayed, Roster roster);
 

@@ -122,9 +122,7 @@ absl::Status Engine::Impl::Open() {
 absl::Status Engine::Impl::OpenLog(const Roster& roster, std::optional<CleanEnd> clean_end,
                                    Replayed& replayed) {
   const std::string log_directory = options_.directory + "/" + kLogDirectory;
-  const auto replay = [&](Position position, const DecodedRecord& decoded) {
-    return Replay(position, decoded, replayed);
-  };
+  const auto replay = [&](std::span<const LoggedRecord> records) { return Replay(records, replayed); };
   auto recovered = ReadLog(log_directory, identity_.store_id, identity_.block_bytes, roster, clean_end,
                            std::move(replayed.known), world_.files, budget_, replay);
   if (!recovered.ok()) return recovered.status();
@@ -280,14 +278,30 @@ absl::Status Engine::Impl::LoadSlots(const CheckpointReader& reader, size_t firs
   });
 }
 
+absl::Status Engine::Impl::Replay(std::span<const LoggedRecord> records, Replayed& replayed) {
+  if (replayed.exact || records.empty()) return absl::OkStatus();
+  replayed.blocks.insert(records.front().position / identity_.block_bytes);
+  absl::InlinedVector<uint64_t, 128> hashes;
+  // All that the index will look at is on its way before the first look.
+  for (const LoggedRecord& logged : records) {
+    const Record& record = logged.decoded.record;
+    hashes.push_back(record.grave ? HashOfGrave(record) : HashOf(record.key));
+    index_->Prefetch(hashes.back());
+  }
+  for (size_t i = 0; i < records.size(); ++i) {
+    const auto& [position, decoded] = records[i];
+    absl::Status status = decoded.record.grave ? ReplayGrave(position, decoded, hashes[i], replayed)
+                                               : ReplayRecord(position, decoded, hashes[i], replayed);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 // A record that displaced another one takes its slot; any other has a slot of its own. So the index is
 // rebuilt without comparing keys, whatever tags it had when the records were written.
-absl::Status Engine::Impl::Replay(Position position, const DecodedRecord& decoded, Replayed& replayed) {
+absl::Status Engine::Impl::ReplayRecord(Position position, const DecodedRecord& decoded, uint64_t hash,
+                                        Replayed& replayed) {
   const Record& record = decoded.record;
-  if (replayed.exact) return absl::OkStatus();
-  if (record.grave) return ReplayGrave(position, decoded, replayed);
-  replayed.blocks.insert(position / identity_.block_bytes);
-  const uint64_t hash = HashOf(record.key);
   HashIndex::Latch latch(*index_, hash);
   if (!latch.Reserve(position)) {
     return absl::ResourceExhaustedError(
@@ -327,9 +341,9 @@ absl::Status Engine::Impl::Replay(Position position, const DecodedRecord& decode
   return absl::OkStatus();
 }
 
-absl::Status Engine::Impl::ReplayGrave(Position position, const DecodedRecord& decoded, Replayed& replayed) {
+absl::Status Engine::Impl::ReplayGrave(Position position, const DecodedRecord& decoded, uint64_t hash,
+                                       Replayed& replayed) {
   const Position dead = decoded.record.displaced;
-  const uint64_t hash = HashOfGrave(decoded.record);
   replayed.graves.push_back({dead / identity_.block_bytes, position / identity_.block_bytes, decoded.bytes});
   HashIndex::Latch latch(*index_, hash);
   for (const Slot& slot : latch.Find()) {

@@ -77,6 +77,7 @@ class Checkpointer {
   using Clock = std::chrono::steady_clock;
 
   bool IsDue() const;
+  absl::Status CheckSpace() const;
   absl::Status Begin();
   // True: all slots are written.
   absl::StatusOr<bool> Step();

@@ -174,7 +174,9 @@ TEST_P(OrderedTableTest, ACopyMeetsEverythingOnceWhileATableStretches) {
     for (int i = 0; i < 3 && at; ++i) at = table_.Copy(*at, entries);
     const int known = table_.shape().known_bits;
     if (round == 0) InsertUntilStretch(table_.count());
-    if (round == 0 && GetParam() > 40) ASSERT_LT(table_.shape().known_bits, known);
+    if (round == 0 && GetParam() > 40) {
+      ASSERT_LT(table_.shape().known_bits, known);
+    }
     for (; at; at = table_.Copy(*at, entries)) {
       for (int i = 0; i < 50; ++i) Insert(random_.Next());
     }

@@ -17,7 +17,8 @@ constexpr uint32_t kBlocksInMemory = 16;
 constexpr uint32_t kLargeBlocksInMemory = 32;
 constexpr uint64_t kLargeBlockBytes = 2 * kMaxValueBytes;
 constexpr uint32_t kMinBlocksInMemory = 4;
-// More partitions, fewer waits for a latch; each takes 2 KiB with its first key.
+
+// More partitions, fewer waits for a latch; each takes a frame of the index with its first key.
 int PartitionBits(uint64_t memory_bytes) {
   return std::clamp(static_cast<int>(std::bit_width(memory_bytes)) - 21, 4, 11);
 }

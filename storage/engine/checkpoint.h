@@ -115,6 +115,8 @@ class CheckpointReader {
                                                                 size_t partitions, FileSystem& files);
 
   const CheckpointState& state() const { return state_; }
+  // Gives its memory back. Not thread-safe.
+  void DropState() { state_ = {}; }
 
   // All blocks, in their order, sealed, without their files.
   absl::Status ReadBlocks(const std::string& log_directory,

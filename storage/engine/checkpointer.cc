@@ -22,7 +22,10 @@ constexpr std::chrono::minutes kRetry{5};
 constexpr int kPiecesPerStep = 16;
 constexpr uint64_t kBytesOfSlot = 9;
 constexpr uint64_t kSpareShare = 2;
-constexpr uint64_t kBufferBytes = 512 << 10;
+// Of all memory, for a piece of the index and what is written of it.
+constexpr uint64_t kBufferShare = 64;
+constexpr uint64_t kMinBufferBytes = 64 << 10;
+constexpr uint64_t kMaxBufferBytes = 512 << 10;
 
 // There are as many partitions as there are hashes of some leading bits.
 uint64_t FirstHashOf(size_t partition, size_t partitions) {
@@ -37,7 +40,7 @@ Checkpointer::Checkpointer(const Parts& parts, std::vector<uint64_t> covered, Sc
 }
 
 void Checkpointer::Poll(absl::FunctionRef<CheckpointState()> debts) {
-  if (on_disk_) return End(Finish(debts()));
+  if (all_slots_) return AwaitDisk(debts());
   if (writer_ != nullptr || !IsDue()) return;
   if (absl::Status status = Begin(); !status.ok()) return End(status);
   schedule_([this, attempt = ++attempt_] { GoOn(attempt); });
@@ -48,12 +51,18 @@ void Checkpointer::GoOn(uint64_t attempt) {
   const auto all = Step();
   if (!all.ok()) return End(all.status());
   if (!*all) return schedule_([this, attempt] { GoOn(attempt); });
-  // Slots must not outlive their records.
-  parts_.log.WhenDurable([this, attempt, schedule = schedule_](const absl::Status& status) {
-    schedule([this, attempt, status] {
+  all_slots_ = true;
+}
+
+// Slots must not outlive their records, nor graves what superseded the dead.
+void Checkpointer::AwaitDisk(CheckpointState state) {
+  all_slots_ = false;
+  Complete(state);
+  parts_.log.WhenDurable([this, attempt = attempt_, schedule = schedule_,
+                          state = std::move(state)](const absl::Status& status) mutable {
+    schedule([this, attempt, status, state = std::move(state)] {
       if (attempt != attempt_ || writer_ == nullptr) return;
-      if (!status.ok()) return End(status);
-      on_disk_ = true;
+      End(status.ok() ? Finish(state) : status);
     });
   });
 }
@@ -65,7 +74,7 @@ void Checkpointer::GiveUp(const absl::Status& why) {
 void Checkpointer::End(const absl::Status& status) {
   writer_.reset();
   memory_ = {};
-  on_disk_ = false;
+  all_slots_ = false;
   if (status.ok()) {
     finished_.fetch_add(1, std::memory_order_relaxed);
   } else {
@@ -103,7 +112,8 @@ absl::Status Checkpointer::CheckSpace() const {
 
 absl::Status Checkpointer::Begin() {
   if (absl::Status status = CheckSpace(); !status.ok()) return status;
-  memory_ = parts_.budget.Take(MemoryBudget::Share::kCompaction, kBufferBytes);
+  const uint64_t buffer = std::clamp(parts_.budget.limit() / kBufferShare, kMinBufferBytes, kMaxBufferBytes);
+  memory_ = parts_.budget.Take(MemoryBudget::Share::kCompaction, buffer);
   if (!memory_) return absl::ResourceExhaustedError("no memory for a checkpoint");
   auto writer =
       CheckpointWriter::Create(parts_.directory, parts_.identity, parts_.index.partitions(), parts_.files);
@@ -134,11 +144,14 @@ absl::StatusOr<bool> Checkpointer::Step() {
   return partition_ == parts_.index.partitions();
 }
 
-absl::Status Checkpointer::Finish(CheckpointState state) {
+void Checkpointer::Complete(CheckpointState& state) {
   state.shapes = std::move(shapes_);
   state.hidden = parts_.counts.hidden();
   state.graves = parts_.graves.all();
   state.buried.assign(parts_.buried.begin(), parts_.buried.end());
+}
+
+absl::Status Checkpointer::Finish(const CheckpointState& state) {
   absl::Status status = writer_->Finish(state);
   if (!status.ok()) return status;
   covered_ = std::move(covering_);
@@ -156,7 +169,8 @@ absl::Status Checkpointer::Write(CheckpointState state, const HotSet& hot) {
   }
   for (auto block = hot.begin(); status.ok() && block != hot.end(); ++block)
     status = writer_->AddHot(block->first, block->second);
-  if (status.ok()) status = Finish(std::move(state));
+  Complete(state);
+  if (status.ok()) status = Finish(state);
   End(status);
   return status;
 }

@@ -82,7 +82,9 @@ class Checkpointer {
   // True: all slots are written.
   absl::StatusOr<bool> Step();
   void GoOn(uint64_t attempt);
-  absl::Status Finish(CheckpointState state);
+  void AwaitDisk(CheckpointState state);
+  void Complete(CheckpointState& state);
+  absl::Status Finish(const CheckpointState& state);
   void End(const absl::Status& status);
 
   const Parts parts_;
@@ -96,7 +98,7 @@ class Checkpointer {
   std::vector<uint64_t> covering_;
   std::vector<HashIndex::Shape> shapes_;
   uint64_t attempt_ = 0;
-  bool on_disk_ = false;  // all slots, and what they point to
+  bool all_slots_ = false;  // are written
   size_t partition_ = 0;
   std::optional<uint64_t> hash_;  // where to go on in it; nullopt: at its beginning
 

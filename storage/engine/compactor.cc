@@ -122,6 +122,7 @@ absl::Status Compactor::Start() {
 
 void Compactor::Stop() {
   gate_->Close();
+  checkpointer_.GiveUp(absl::CancelledError("the store is closing"));
   if (batch_ != nullptr) GiveUpBatch();
   batch_.reset();
   std::vector<Done> waiting;
@@ -500,6 +501,7 @@ CheckpointState Compactor::Debts() const {
 }
 
 absl::Status Compactor::Checkpoint(const CleanEnd& end, const HotSet& hot) {
+  memory_ = {};
   // What a batch has copied before it was given up counts from now on, beside what it was copied from.
   if (!owed_.empty()) {
     if (absl::Status status = PublishWithout({}); !status.ok()) return status;

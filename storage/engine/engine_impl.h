@@ -100,6 +100,7 @@ class Engine::Impl {
     std::vector<uint64_t> covered;  // these
     std::vector<uint64_t> owed;     // see Compactor
     std::unique_ptr<CheckpointReader> checkpoint;
+    Position newest = 0;  // of the slots of the checkpoint, in blocks that no roster speaks of
     uint64_t end_block = 0;
     uint64_t end_dead_bytes = 0;  // in it
   };
@@ -107,7 +108,9 @@ class Engine::Impl {
   absl::Status ReadCheckpoint(const CheckpointReader& reader, const std::vector<uint64_t>& standing,
                               const Roster& roster, std::optional<CleanEnd> clean_end, Replayed& replayed);
   absl::Status LoadSlots(const CheckpointReader& reader, size_t first, size_t end,
-                         const std::vector<uint64_t>& standing, bool exact, SlotCounts::Totals& totals);
+                         const std::vector<uint64_t>& standing, uint64_t roster_below, bool exact,
+                         SlotCounts::Totals& totals);
+  absl::Status CheckNewest(const RecoveredLog& log, Position newest) const;
   absl::Status OpenLog(const Roster& roster, std::optional<CleanEnd> clean_end, Replayed& replayed);
   absl::Status Replay(std::span<const LoggedRecord> records, Replayed& replayed);
   absl::Status ReplayRecord(Position position, const DecodedRecord& decoded, uint64_t hash,
@@ -115,7 +118,7 @@ class Engine::Impl {
   absl::Status ReplayGrave(Position position, const DecodedRecord& decoded, uint64_t hash,
                            Replayed& replayed);
   void Inter(Position dead, const Replayed& replayed);
-  absl::Status OpenCompactor(const Replayed& replayed, Roster roster);
+  absl::Status OpenCompactor(Replayed& replayed, Roster roster);
 
   // engine.cc
   void FillCold(EngineStats& stats) const;

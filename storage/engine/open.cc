@@ -127,6 +127,7 @@ absl::Status Engine::Impl::OpenLog(const Roster& roster, std::optional<CleanEnd>
   auto recovered = ReadLog(log_directory, identity_.store_id, identity_.block_bytes, roster, clean_end,
                            std::move(replayed.known), world_.files, budget_, replay);
   if (!recovered.ok()) return recovered.status();
+  if (absl::Status status = CheckNewest(*recovered, replayed.newest); !status.ok()) return status;
   recovered_records_ = recovered->records;
   truncated_bytes_ = recovered->truncated_bytes;
 
@@ -150,6 +151,21 @@ absl::Status Engine::Impl::OpenLog(const Roster& roster, std::optional<CleanEnd>
   if (!log.ok()) return log.status();
   log_ = *std::move(log);
   return absl::OkStatus();
+}
+
+// The newest record that a slot of the checkpoint points to was on the disk when the checkpoint was finished.
+absl::Status Engine::Impl::CheckNewest(const RecoveredLog& log, Position newest) const {
+  if (newest == 0) return absl::OkStatus();
+  const uint64_t sequence = newest / identity_.block_bytes;
+  const auto block = std::find_if(log.blocks.begin(), log.blocks.end(),
+                                  [&](const auto& each) { return each->sequence == sequence; });
+  const uint64_t offset = newest % identity_.block_bytes;
+  if (block != log.blocks.end() && offset < (*block)->used) return absl::OkStatus();
+  return absl::DataLossError(
+      fmt::format("{}/{}/{} is damaged at or before offset {}: a checkpoint proves that a record stood "
+                  "there. Nothing was "
+                  "changed. Restore the file from a copy, or the directory from a backup",
+                  options_.directory, kLogDirectory, BlockFileName(sequence), offset));
 }
 
 // What cannot be used is as good as none: all blocks are read then.
@@ -180,6 +196,7 @@ absl::Status Engine::Impl::LoadCheckpoint(const Roster& roster, std::optional<Cl
   absl::Status status = reader.status();
   if (status.ok()) status = ReadCheckpoint(**reader, *sequences, roster, clean_end, replayed);
   if (status.ok()) replayed.checkpoint = *std::move(reader);
+  if (status.ok()) replayed.checkpoint->DropState();
   if (status.ok() || absl::IsResourceExhausted(status)) return status;
   checkpoint_refusal_ = status;
   RemoveCheckpoint(options_.directory, world_.files).IgnoreError();
@@ -217,7 +234,7 @@ absl::Status Engine::Impl::ReadCheckpoint(const CheckpointReader& reader,
   const auto load = [&](size_t i) {
     const size_t partitions = state.shapes.size();
     statuses[i] = LoadSlots(reader, partitions * i / threads, partitions * (i + 1) / threads, standing,
-                            replayed.exact, totals[i]);
+                            roster.below, replayed.exact, totals[i]);
   };
   std::vector<std::thread> others;
   for (size_t i = 1; i < threads; ++i) others.emplace_back(load, i);
@@ -229,8 +246,9 @@ absl::Status Engine::Impl::ReadCheckpoint(const CheckpointReader& reader,
   for (const SlotCounts::Totals& each : totals) {
     counts_.Add(each);
     recovered_slots_ += each.slots;
+    replayed.newest = std::max(replayed.newest, each.newest);
   }
-  counts_.Hid(state.hidden);
+  counts_.Hid(std::max(state.hidden, counts_.unresolved()));
   for (const auto& grave : state.graves) {
     if (stands(grave.dead / identity_.block_bytes)) graves_.Add(grave.hash, grave.dead);
   }
@@ -243,7 +261,8 @@ absl::Status Engine::Impl::ReadCheckpoint(const CheckpointReader& reader,
   for (const uint64_t sequence : state.owed) {
     if (stands(sequence)) replayed.owed.push_back(sequence);
   }
-  if (replayed.exact) {
+  // The last block may be one of those that the checkpoint tells of.
+  if (replayed.exact && !replayed.known.contains(state.end.position / identity_.block_bytes)) {
     replayed.end_block = state.end.position / identity_.block_bytes;
     replayed.end_dead_bytes = state.end_dead_bytes;
   }
@@ -251,7 +270,7 @@ absl::Status Engine::Impl::ReadCheckpoint(const CheckpointReader& reader,
 }
 
 absl::Status Engine::Impl::LoadSlots(const CheckpointReader& reader, size_t first, size_t end,
-                                     const std::vector<uint64_t>& standing, bool exact,
+                                     const std::vector<uint64_t>& standing, uint64_t roster_below, bool exact,
                                      SlotCounts::Totals& totals) {
   const Position bound = standing.empty() ? 0 : (standing.back() + 2) * identity_.block_bytes;
   const absl::Status too_little = absl::ResourceExhaustedError(
@@ -272,7 +291,7 @@ absl::Status Engine::Impl::LoadSlots(const CheckpointReader& reader, size_t firs
       if (block >= stands.size() || !stands[block]) continue;
       // After a crash nobody knows which removals from deep cold are on the disk.
       if (!exact && cold_->exists()) entry.slot.shadow = true;
-      totals.Count(entry.slot);
+      totals.Count(entry.slot, block >= roster_below ? entry.slot.position : 0);
       entries.push_back(entry);
     }
     return index_->Fill(entries) ? absl::OkStatus() : too_little;
@@ -311,12 +330,14 @@ absl::Status Engine::Impl::ReplayRecord(Position position, const DecodedRecord& 
   }
   std::optional<Slot> displaced;
   bool met = false;
+  bool unresolved = false;
   for (const Slot& slot : latch.Find()) {
     if (record.displaced != 0 && slot.position == record.displaced) displaced = slot;
     met |= slot.position == position;
+    unresolved |= slot.unresolved;
   }
   if (record.tombstone) ++replayed.dead_records[position / identity_.block_bytes];
-  if (record.unresolved) counts_.Hid();
+  if (record.unresolved && !met) counts_.Hid();
   // A checkpoint may have met this record already, or one that came still later.
   const bool gone = replayed.from_checkpoint && !displaced && record.displaced != 0 && !record.unresolved;
   if ((displaced && !displaced->tombstone) || gone)
@@ -336,7 +357,8 @@ absl::Status Engine::Impl::ReplayRecord(Position position, const DecodedRecord& 
   } else {
     latch.Insert(slot);
     // Another record has taken the slot of what this one superseded, and may lead to it still.
-    if (record.displaced != 0 && !record.unresolved) Inter(record.displaced, replayed);
+    const bool reachable = unresolved || !replayed.from_checkpoint;
+    if (record.displaced != 0 && !record.unresolved && reachable) Inter(record.displaced, replayed);
   }
   counts_.Changed(displaced, slot);
   return absl::OkStatus();
@@ -363,8 +385,15 @@ void Engine::Impl::Inter(Position dead, const Replayed& replayed) {
   if (replayed.blocks.contains(dead / identity_.block_bytes)) buried_.insert(dead);
 }
 
-absl::Status Engine::Impl::OpenCompactor(const Replayed& replayed, Roster roster) {
-  if (!replayed.exact) counts_.Doubted(index_->DoubtGroups());
+absl::Status Engine::Impl::OpenCompactor(Replayed& replayed, Roster roster) {
+  // What a checkpoint tells to be different keys is so; a record that was replayed may be of any of them.
+  const auto doubtful = [&](Position position) {
+    return !std::binary_search(replayed.covered.begin(), replayed.covered.end(),
+                               position / identity_.block_bytes);
+  };
+  std::sort(replayed.covered.begin(), replayed.covered.end());
+  if (!replayed.exact) counts_.Doubted(index_->DoubtGroups(doubtful));
+  if (counts_.unresolved() == 0) counts_.NothingHidden();
   log_->MarkDeadIn(replayed.end_block, replayed.end_dead_bytes);
   for (const auto& [sequence, records] : replayed.dead_records) log_->MarkRecordsDeadIn(sequence, records);
   const auto hash_of = [this](std::string_view key) { return HashOf(key); };

@@ -21,8 +21,10 @@ class SlotCounts {
   // Of many slots, counted by one thread.
   struct Totals {
     int64_t slots = 0, unresolved = 0, shadows = 0, live_heads = 0;
+    uint64_t newest = 0;  // of the positions given to Count
 
-    void Count(const Slot& slot) {
+    void Count(const Slot& slot, uint64_t position) {
+      newest = std::max(newest, position);
       ++slots;
       unresolved += slot.unresolved;
       shadows += slot.shadow;
@@ -38,6 +40,7 @@ class SlotCounts {
   // A record has displaced one that nobody compared, or such a chain has been resolved.
   void Hid(uint64_t records = 1) { Add(hidden_, static_cast<int64_t>(records)); }
   void Revealed() { Add(hidden_, -1); }
+  void NothingHidden() { hidden_.store(0, std::memory_order_relaxed); }
   void Doubted(uint64_t slots) {
     Add(unresolved_, static_cast<int64_t>(slots));
     Add(hidden_, static_cast<int64_t>(slots));

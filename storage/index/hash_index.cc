@@ -72,11 +72,12 @@ void HashIndex::WaitForLatches() {
   for (Partition& partition : partitions_) MutexLock lock(partition.latch);
 }
 
-uint64_t HashIndex::DoubtGroups() {
+uint64_t HashIndex::DoubtGroups(absl::FunctionRef<bool(uint64_t position)> doubtful) {
+  const auto doubtful_within = [&](uint64_t position) { return doubtful(base_ + position); };
   uint64_t marked = 0;
   for (Partition& partition : partitions_) {
     MutexLock lock(partition.latch);
-    marked += partition.table.DoubtGroups();
+    marked += partition.table.DoubtGroups(doubtful_within);
   }
   return marked;
 }

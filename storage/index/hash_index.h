@@ -5,6 +5,8 @@
 #include <span>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
+
 #include "storage/index/frames.h"
 #include "storage/index/ordered_table.h"
 #include "storage/memory_budget.h"
@@ -74,9 +76,10 @@ class HashIndex {
   // cache.
   void Prefetch(uint64_t hash) const;
 
-  // Marks as unresolved all slots whose hash cannot be told from that of another: they may be of the same
-  // key. Returns how many were not before. Before any other use.
-  uint64_t DoubtGroups();
+  // Marks as unresolved the slots whose hash cannot be told from that of another: they may be of the same
+  // key. But only those of whose positions `doubtful` says so. Returns how many were not before. Before any
+  // other use.
+  uint64_t DoubtGroups(absl::FunctionRef<bool(uint64_t position)> doubtful);
 
   struct Sweep {
     std::optional<uint64_t> unresolved;  // a hash that leads to an unresolved slot

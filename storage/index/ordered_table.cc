@@ -164,9 +164,10 @@ bool OrderedTable::SameTag(uint64_t a, uint64_t b) const {
   return ((PlaceOf(a) ^ PlaceOf(b)) & LayoutOf(PlaceOf(a)).known) == 0;
 }
 
-uint64_t OrderedTable::DoubtGroups() {
+uint64_t OrderedTable::DoubtGroups(absl::FunctionRef<bool(uint64_t position)> doubtful) {
   uint64_t marked = 0;
-  const auto mark = [&](uint64_t& word) {
+  const auto mark = [&](const Layout& layout, uint64_t& word) {
+    if (!doubtful(layout.PositionIn(word))) return;
     marked += (word & kUnresolved) == 0;
     word |= kUnresolved;
   };
@@ -176,8 +177,8 @@ uint64_t OrderedTable::DoubtGroups() {
     uint64_t& word = WordAt(i);
     uint64_t& next = WordAt(i + 1);
     if (word == 0 || next == 0 || layout.TagIn(word) != layout.TagIn(next)) continue;
-    mark(word);
-    mark(next);
+    mark(layout, word);
+    mark(layout, next);
   }
   return marked;
 }

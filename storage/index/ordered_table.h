@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/container/inlined_vector.h"
+#include "absl/functional/function_ref.h"
 
 #include "storage/index/frames.h"
 
@@ -77,8 +78,9 @@ class OrderedTable {
   // True if the slots of one hash cannot be told from those of the other.
   bool SameTag(uint64_t a, uint64_t b) const;
 
-  // Marks as unresolved all slots that share their tag with another. Returns how many were not before.
-  uint64_t DoubtGroups();
+  // Marks as unresolved all doubtful slots that share their tag with another. Returns how many were not
+  // before.
+  uint64_t DoubtGroups(absl::FunctionRef<bool(uint64_t position)> doubtful);
 
   struct Sweep {
     std::optional<uint64_t> unresolved;  // a hash that leads to an unresolved slot, without the prefix

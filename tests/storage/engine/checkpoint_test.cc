@@ -203,6 +203,62 @@ TEST_F(CheckpointTest, WarmingUpEndsWithTheStoreAndAtADamagedBlock) {
   ExpectKeys(0, 1500, kLong);
 }
 
+TEST_F(CheckpointTest, ACloseReplacesOneThatIsUnderWay) {
+  store.options.checkpoint_log_bytes = 4 * store.options.block_bytes;
+  Open();
+  SetKeys(0, 200, kLong);
+  const auto draft = [&] { return store.disk.Contents(std::string(kCheckpoint) + ".new"); };
+  for (int i = 200; !draft(); ++i) {
+    ASSERT_LT(i, 5000);
+    ASSERT_TRUE(store.Set(KeyAt(i), kLong).ok());
+    for (int steps = 0; steps < 20 && !draft(); ++steps) {
+      if (!store.RunOne()) store.Advance(std::chrono::milliseconds(20));
+    }
+  }
+  ASSERT_EQ(store.CloseAtOnce(), absl::OkStatus());
+  EXPECT_FALSE(draft());
+  ASSERT_TRUE(store.disk.Contents(kCheckpoint));
+  Open();
+  EXPECT_GT(Stats().recovered_slots, 200u);
+  ExpectKeys(0, 200, kLong);
+}
+
+TEST_F(CheckpointTest, IdleRestartsChangeNothing) {
+  Open();
+  SetKeys(0, 100, kLong);
+  SetKeys(0, 50, "short");
+  ASSERT_EQ(store.Flush(), absl::OkStatus());
+  const storage::EngineStats before = Stats();
+  ASSERT_GT(before.dead_bytes, 0u);
+  for (int i = 0; i < 5; ++i) {
+    Reopen();
+    EXPECT_EQ(Stats().dead_bytes, before.dead_bytes);
+    EXPECT_EQ(Stats().record_bytes, before.record_bytes);
+    EXPECT_EQ(Stats().live_keys_max, before.live_keys_max);
+  }
+}
+
+TEST_F(CheckpointTest, ARecordThatItPointsToMustBeThere) {
+  store.options.checkpoint_log_bytes = 4 * store.options.block_bytes;
+  Open();
+  SetKeys(0, 1000, kLong);
+  AwaitCheckpoint();
+  store.Kill();
+  // The last block that has any records.
+  std::string last;
+  for (const std::string& path : store.disk.Paths()) {
+    const bool is_block = path.find(".block") != std::string::npos;
+    if (is_block && store.disk.Contents(path)->find(kLong) != std::string::npos) last = path;
+  }
+  auto file = store.disk.Open(last, storage::FileSystem::Mode::kReadWrite);
+  ASSERT_TRUE(file.ok());
+  ASSERT_EQ((*file)->WriteAt(4096, std::string(store.disk.Contents(last)->size() - 4096, '\0')),
+            absl::OkStatus());
+  const absl::Status status = store.Open();
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_NE(status.message().find(last), std::string::npos) << status;
+}
+
 // Whenever the close comes: some of a batch's copies are in new blocks then, which no roster lists.
 TEST_F(CheckpointTest, ACloseInTheMiddleOfCompactionIsExact) {
   Open();

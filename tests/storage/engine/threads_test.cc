@@ -65,6 +65,13 @@ TEST_P(ThreadsTest, WritersAndReadersAgree) {
   constexpr int kThreads = 4;
   constexpr int kRounds = 6;
   constexpr int kKeys = 150;
+  // On a fast disk, what happens in the background comes late.
+  constexpr int kMostRounds = 2000;
+  const auto enough = [&] {
+    const storage::EngineStats stats = engine->Stats();
+    return GetParam() ? stats.demoted_records > 0 : stats.cached_records > 0;
+  };
+  std::atomic<int> rounds{0};
   std::atomic<bool> scanning{true};
   std::thread scanner([&] {
     while (scanning) {
@@ -79,7 +86,7 @@ TEST_P(ThreadsTest, WritersAndReadersAgree) {
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
-      for (int round = 0; round < kRounds; ++round) {
+      for (int round = 0; round < kRounds || (round < kMostRounds && !enough()); ++round, ++rounds) {
         for (int i = 0; i < kKeys; ++i) {
           const std::string key = std::to_string(t) + ":" + std::to_string(i);
           const std::string value = std::string(i % 10 == 0 ? 8000 : 40, 'v') + std::to_string(round);
@@ -112,12 +119,12 @@ TEST_P(ThreadsTest, WritersAndReadersAgree) {
   for (std::thread& thread : threads) thread.join();
   scanning = false;
   scanner.join();
+  EXPECT_TRUE(enough()) << engine->Stats().deep_status;
   EXPECT_EQ(engine->Stats().demoted_records > 0, GetParam());
-  EXPECT_EQ((*Get("counter"))->value.view(), std::to_string(kThreads * kRounds));
-  EXPECT_TRUE(GetParam() || engine->Stats().cached_records > 0);
+  EXPECT_EQ((*Get("counter"))->value.view(), std::to_string(rounds));
   Open();
-  EXPECT_EQ((*Get("counter"))->value.view(), std::to_string(kThreads * kRounds));
-  EXPECT_GT(engine->Stats().recovered_records, 0u);
+  EXPECT_EQ((*Get("counter"))->value.view(), std::to_string(rounds));
+  EXPECT_GT(engine->Stats().recovered_slots, 0u);
 }
 
 TEST_P(ThreadsTest, CloseCompletesWhatIsUnderWay) {

@@ -86,6 +86,9 @@ bool Checkpointer::IsDue() const {
 }
 
 absl::Status Checkpointer::Begin() {
+  // One that a close has cut short goes first: it has the memory, and would take the new draft for its own.
+  writer_.reset();
+  memory_ = {};
   memory_ = parts_.budget.Take(MemoryBudget::Share::kCompaction, kBufferBytes);
   if (!memory_) return absl::ResourceExhaustedError("no memory for a checkpoint");
   auto writer =

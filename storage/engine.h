@@ -41,6 +41,7 @@ struct EngineStats {
   uint64_t cache_bytes = 0;        // share of memory: hot records whose blocks have left memory
 
   uint64_t cached_records = 0;
+  uint64_t warmed_records = 0;  // that were brought back since Open, for they had been hot when it was closed
 
   uint64_t blocks = 0;
   uint64_t resident_blocks = 0;

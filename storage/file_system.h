@@ -79,6 +79,8 @@ class FileSystem {
   virtual absl::Status Remove(const std::string& path) = 0;
   // Makes creations, renames and removals in `directory` durable.
   virtual absl::Status SyncDirectory(const std::string& directory) = 0;
+  // How much more could be written there.
+  virtual absl::StatusOr<uint64_t> AvailableBytes(const std::string& directory) = 0;
   // Creates the file if it is missing, and leaves it behind. FAILED_PRECONDITION if another process (or this
   // one) holds it; the message names the holder's process id if known.
   virtual absl::StatusOr<std::unique_ptr<FileLock>> Lock(const std::string& path) = 0;

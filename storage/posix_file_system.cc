@@ -12,6 +12,7 @@
 #include <string_view>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <system_error>
 #include <unistd.h>
 #include <utility>
@@ -246,6 +247,12 @@ absl::Status PosixFileSystem::Rename(const std::string& from, const std::string&
 absl::Status PosixFileSystem::Remove(const std::string& path) {
   if (::unlink(path.c_str()) != 0) return PosixFailure(errno, "remove", path);
   return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> PosixFileSystem::AvailableBytes(const std::string& directory) {
+  struct statvfs found {};
+  if (statvfs(directory.c_str(), &found) != 0) return PosixFailure(errno, "look at the space of", directory);
+  return uint64_t{found.f_bavail} * found.f_frsize;
 }
 
 absl::Status PosixFileSystem::SyncDirectory(const std::string& directory) {

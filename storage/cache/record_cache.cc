@@ -176,6 +176,11 @@ bool RecordCache::Offer(Position position, const Record& record) {
   return InsertLocked(position, record, 0, Evict::kNever);
 }
 
+bool RecordCache::InsertIfRoom(Position position, const Record& record) {
+  MutexLock lock(mutex_);
+  return InsertLocked(position, record, 0, Evict::kNever);
+}
+
 void RecordCache::Move(Position from, Position to, const Record& record) {
   MutexLock lock(mutex_);
   std::atomic<uint64_t>* const word = Look(from, HashOfPosition(from));
@@ -358,6 +363,15 @@ void RecordCache::PutBack(const Survivors& survivors) {
                   [this](CacheEntry each) { return HashOf(each); });
     segment.used += entry.bytes;
     from += entry.bytes;
+  }
+}
+
+void RecordCache::Drain(absl::FunctionRef<void(Position)> visit) {
+  MutexLock lock(mutex_);
+  for (const uint32_t index : std::exchange(fifo_, {})) {
+    ForEach(segments_[index],
+            [&](Position position, uint32_t /*offset*/, uint32_t /*bytes*/) { visit(position); });
+    FreeSegment(index);
   }
 }
 

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
+
 #include "storage/cache/doorkeeper.h"
 #include "storage/cache/position_table.h"
 #include "storage/log/format.h"
@@ -61,11 +63,17 @@ class RecordCache {
   // Puts a record in if it was offered a short while ago already, or if nothing has to go for it. True if it
   // is in.
   bool Offer(Position position, const Record& record);
+  // Puts a record in if nothing has to go for it. True if it is in.
+  bool InsertIfRoom(Position position, const Record& record);
   // The record at `from`, if it is in, will be asked for at `to` from now on, where it stands as `record`.
   void Move(Position from, Position to, const Record& record);
 
   // Gives memory back, at least so many bytes if it has them. Returns how many.
   uint64_t Shrink(uint64_t bytes);
+
+  // Calls `visit` for each record's position, and gives all memory back. The last call: nobody may use the
+  // cache any more.
+  void Drain(absl::FunctionRef<void(Position)> visit);
 
   uint64_t records() const { return table_.entries(); }
   uint64_t segment_bytes() const { return segment_bytes_; }

@@ -18,10 +18,10 @@ constexpr char kDraft[] = "CHECKPOINT.new";
 
 constexpr uint32_t kCheckpointFormat = 1;
 constexpr uint64_t kReadBytes = 1 << 20;
-// A crash of the machine should not find minutes of writing in the page cache, nor should the log's syncs.
-constexpr uint64_t kSyncBytes = 32 << 20;
+// A sync of the log may have to wait for what is written here: never for much.
+constexpr uint64_t kSyncBytes = 4 << 20;
 
-enum Kind : uint32_t { kBlock = 1, kSlots = 2, kState = 3 };
+enum Kind : uint32_t { kBlock = 1, kSlots = 2, kState = 3, kHot = 4 };
 
 struct FileHeader {
   uint64_t checksum;  // XXH3-64, seeded with the store's id, of the rest
@@ -40,7 +40,7 @@ static_assert(sizeof(FileHeader) == 64);
 struct SectionHeader {
   uint64_t checksum;  // as above, payload included
   uint64_t offset;    // of this section in the file
-  uint64_t subject;   // sequence number of the block, or the partition
+  uint64_t subject;   // sequence number of the block, or which partition
   uint32_t kind;
   uint32_t bytes;  // of the payload
 };
@@ -90,8 +90,9 @@ uint64_t FlagsOf(const Slot& slot) {
   return uint64_t{slot.shadow} << 2 | uint64_t{slot.unresolved} << 1 | uint64_t{slot.tombstone};
 }
 
-std::string EncodeState(const CheckpointState& state, const std::vector<uint64_t>& offsets) {
+std::string EncodeState(const CheckpointState& state, const std::vector<uint64_t>& offsets, uint64_t hot) {
   std::string out;
+  Put(out, hot);
   for (const uint64_t number :
        {state.end.position, state.end.next_version, state.end_dead_bytes, state.generation, state.hidden}) {
     Put(out, number);
@@ -118,8 +119,10 @@ std::string EncodeState(const CheckpointState& state, const std::vector<uint64_t
   return out;
 }
 
-bool DecodeState(std::string_view payload, CheckpointState& state, std::vector<uint64_t>& offsets) {
+bool DecodeState(std::string_view payload, CheckpointState& state, std::vector<uint64_t>& offsets,
+                 uint64_t& hot) {
   Numbers in(payload);
+  hot = in.Next();
   state.end = {.position = in.Next(), .next_version = in.Next()};
   state.end_dead_bytes = in.Next();
   state.generation = in.Next();
@@ -257,10 +260,18 @@ absl::Status CheckpointWriter::AddSlots(size_t partition, std::span<const HashIn
   return WriteSection(kSlots, partition, section_);
 }
 
+absl::Status CheckpointWriter::AddHot(uint64_t block, std::span<const uint32_t> offsets) {
+  if (hot_ == 0) hot_ = at_;
+  section_.assign(sizeof(SectionHeader), '\0');
+  uint32_t previous = 0;
+  for (const uint32_t offset : offsets) Put(section_, offset - std::exchange(previous, offset));
+  return WriteSection(kHot, block, section_);
+}
+
 absl::Status CheckpointWriter::Finish(const CheckpointState& state) {
   Trailer trailer = {.checksum = 0, .state = at_};
   section_.assign(sizeof(SectionHeader), '\0');
-  section_ += EncodeState(state, offsets_);
+  section_ += EncodeState(state, offsets_, hot_);
   if (absl::Status status = WriteSection(kState, 0, section_); !status.ok()) return status;
   trailer.checksum = ChecksumOf(Raw(trailer), identity_.store_id);
   if (absl::Status status = Write(Raw(trailer)); !status.ok()) return status;
@@ -358,14 +369,15 @@ absl::Status CheckpointReader::ReadState(size_t partitions) {
   const bool whole = trailer.checksum == ChecksumOf(Raw(trailer), identity_.store_id) &&
                      trailer.state >= sizeof(header) && trailer.state < end;
   if (!whole) return Damaged(end);
-  slots_end_ = trailer.state;
+  hot_end_ = trailer.state;
   Sections sections(*this, trailer.state, end);
   const auto section = sections.Next();
   if (!section.ok()) return section.status();
-  if ((*section)->kind != kState || !DecodeState((*section)->payload, state_, offsets_) ||
+  if ((*section)->kind != kState || !DecodeState((*section)->payload, state_, offsets_, hot_) ||
       offsets_.size() != partitions) {
     return Damaged(trailer.state);
   }
+  slots_end_ = hot_ == 0 ? hot_end_ : hot_;
   return absl::OkStatus();
 }
 
@@ -423,6 +435,21 @@ absl::Status CheckpointReader::ReadSlots(
     if (!in.ok() || shift >= 64) return Damaged(offset);
     if (absl::Status status = visit(partition, entries); !status.ok()) return status;
   }
+}
+
+absl::StatusOr<std::optional<uint64_t>> CheckpointReader::ReadHot(uint64_t& next,
+                                                                  std::vector<uint32_t>& offsets) const {
+  if (hot_ == 0) return std::nullopt;
+  Sections sections(*this, std::max(next, hot_), hot_end_);
+  const auto section = sections.Next();
+  if (!section.ok()) return section.status();
+  if (!*section) return std::nullopt;
+  Numbers in((*section)->payload);
+  uint32_t offset = 0;
+  while (in.ok() && !in.left().empty()) offsets.push_back(offset += static_cast<uint32_t>(in.Next()));
+  if ((*section)->kind != kHot || !in.ok()) return Damaged(next);
+  next = sections.at();
+  return (*section)->subject;
 }
 
 absl::Status RemoveCheckpoint(const std::string& directory, FileSystem& files) {

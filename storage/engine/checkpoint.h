@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,6 +37,9 @@ namespace thermocline::storage {
 //  | slots            |  of some       +---------------------+ 32      | position - floor,          |
 //  | ...              |  partition     | payload             |         | << 3 | flags        varint |
 //  +------------------+                +---------------------+ bytes   +----------------------------+
+//  | hot records      |  one section                                   +----------------------------+
+//  | ...              |  a block                                       payload of hot records: offset
+//  +------------------+                                                - previous one, varint each
 //  | state            |                                                | ...                        |
 //  +------------------+
 //  | trailer          |  where the state stands
@@ -42,6 +47,10 @@ namespace thermocline::storage {
 //
 // It appears whole or not at all, and every section has a checksum. If it is not there, or damaged, or of an
 // index with another number of partitions, all blocks are read instead: nothing but time depends on it.
+
+// Records that were in memory for being used when the log was closed: offsets in blocks, ascending, by the
+// blocks' sequence numbers.
+using HotSet = std::map<uint64_t, std::vector<uint32_t>>;
 
 // What a checkpoint holds beside slots and blocks.
 struct CheckpointState {
@@ -58,7 +67,7 @@ struct CheckpointState {
 };
 
 // Writes a draft, which replaces the checkpoint before when it is finished. Blocks first, then the partitions
-// in their order. After an error it is of no use. Not thread-safe.
+// in their order, then what is hot. After an error it is of no use. Not thread-safe.
 class CheckpointWriter {
  public:
   static absl::StatusOr<std::unique_ptr<CheckpointWriter>> Create(const std::string& directory,
@@ -71,6 +80,7 @@ class CheckpointWriter {
   absl::Status AddBlock(const Block& block, uint64_t dead_bytes);
   // Some slots of a partition, in the order of their hashes; all of them one behind the other.
   absl::Status AddSlots(size_t partition, std::span<const HashIndex::Entry> slots);
+  absl::Status AddHot(uint64_t block, std::span<const uint32_t> offsets);
   // Durable when it returns.
   absl::Status Finish(const CheckpointState& state);
 
@@ -91,6 +101,7 @@ class CheckpointWriter {
   uint64_t synced_ = 0;
   bool finished_ = false;
   std::vector<uint64_t> offsets_;  // of the partitions' slots; 0: it has none
+  uint64_t hot_ = 0;               // offset of the first hot records; 0: there are none
   std::string section_;
 };
 
@@ -113,6 +124,10 @@ class CheckpointReader {
       size_t first, size_t end,
       absl::FunctionRef<absl::Status(size_t partition, std::span<const HashIndex::Entry>)> visit) const;
 
+  // The hot records of the block at `next`, which is 0 for the first one and moves on; nullopt: there are no
+  // more.
+  absl::StatusOr<std::optional<uint64_t>> ReadHot(uint64_t& next, std::vector<uint32_t>& offsets) const;
+
  private:
   CheckpointReader(std::string path, const StoreIdentity& identity, std::unique_ptr<File> file)
       : path_(std::move(path)), identity_(identity), file_(std::move(file)) {}
@@ -125,6 +140,8 @@ class CheckpointReader {
   const StoreIdentity identity_;
   const std::unique_ptr<File> file_;
   uint64_t slots_end_ = 0;
+  uint64_t hot_ = 0;  // as the writer's
+  uint64_t hot_end_ = 0;
   CheckpointState state_;
   std::vector<uint64_t> offsets_;
 };

@@ -4,6 +4,8 @@
 #include <bit>
 #include <utility>
 
+#include <fmt/format.h>
+
 namespace thermocline::storage {
 namespace {
 
@@ -18,6 +20,8 @@ constexpr std::chrono::minutes kRetry{5};
 
 // Of slots, in one step: a few milliseconds.
 constexpr int kPiecesPerStep = 16;
+constexpr uint64_t kBytesOfSlot = 9;
+constexpr uint64_t kSpareShare = 2;
 constexpr uint64_t kBufferBytes = 512 << 10;
 
 // There are as many partitions as there are hashes of some leading bits.
@@ -85,10 +89,23 @@ bool Checkpointer::IsDue() const {
   return uncovered >= std::max(kLeast, all / kShare) && Clock::now() >= last_ + kPause;
 }
 
+// The log needs the space more.
+absl::Status Checkpointer::CheckSpace() const {
+  const auto available = parts_.files.AvailableBytes(parts_.directory);
+  if (!available.ok()) return available.status();
+  const uint64_t needed = parts_.counts.slots() * kBytesOfSlot +
+                          parts_.log.counters().blocks * ChunkTable::bytes_of(parts_.identity.block_bytes);
+  if (*available / kSpareShare >= needed) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      fmt::format("a checkpoint of some {} bytes is not written with {} bytes left on the disk of {}", needed,
+                  *available, parts_.directory));
+}
+
 absl::Status Checkpointer::Begin() {
   // One that a close has cut short goes first: it has the memory, and would take the new draft for its own.
   writer_.reset();
   memory_ = {};
+  if (absl::Status status = CheckSpace(); !status.ok()) return status;
   memory_ = parts_.budget.Take(MemoryBudget::Share::kCompaction, kBufferBytes);
   if (!memory_) return absl::ResourceExhaustedError("no memory for a checkpoint");
   auto writer =
@@ -133,13 +150,15 @@ absl::Status Checkpointer::Finish(CheckpointState state) {
   return absl::OkStatus();
 }
 
-absl::Status Checkpointer::Write(CheckpointState state) {
+absl::Status Checkpointer::Write(CheckpointState state, const HotSet& hot) {
   absl::Status status = Begin();
   for (bool all = false; status.ok() && !all;) {
     const auto stepped = Step();
     status = stepped.status();
     all = stepped.ok() && *stepped;
   }
+  for (auto block = hot.begin(); status.ok() && block != hot.end(); ++block)
+    status = writer_->AddHot(block->first, block->second);
   if (status.ok()) status = Finish(std::move(state));
   End(status);
   return status;

@@ -64,7 +64,7 @@ class Checkpointer {
   void GiveUp(const absl::Status& why);
 
   // Of a store in which nothing happens any more, all at once.
-  absl::Status Write(CheckpointState state);
+  absl::Status Write(CheckpointState state, const HotSet& hot);
 
   uint64_t finished() const { return finished_.load(std::memory_order_relaxed); }
   // OK, or why the last one failed.
@@ -77,6 +77,7 @@ class Checkpointer {
   using Clock = std::chrono::steady_clock;
 
   bool IsDue() const;
+  absl::Status CheckSpace() const;
   absl::Status Begin();
   // True: all slots are written.
   absl::StatusOr<bool> Step();

@@ -499,7 +499,7 @@ CheckpointState Compactor::Debts() const {
   return state;
 }
 
-absl::Status Compactor::Checkpoint(const CleanEnd& end) {
+absl::Status Compactor::Checkpoint(const CleanEnd& end, const HotSet& hot) {
   // What a batch has copied before it was given up counts from now on, beside what it was copied from.
   if (!owed_.empty()) {
     if (absl::Status status = PublishWithout({}); !status.ok()) return status;
@@ -507,7 +507,7 @@ absl::Status Compactor::Checkpoint(const CleanEnd& end) {
   CheckpointState state = Debts();
   state.end = end;
   state.end_dead_bytes = parts_.batch.log.DeadBytesIn(end.position / parts_.batch.block_bytes);
-  return checkpointer_.Write(std::move(state));
+  return checkpointer_.Write(std::move(state), hot);
 }
 
 void Compactor::ServeForced(const absl::Status& status) {

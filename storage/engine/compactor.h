@@ -64,7 +64,7 @@ class Compactor {
   // Takes no more tasks, waits for the one that runs, and answers who waits. A batch under way is given up.
   void Stop();
   // After Stop, when the log was closed in order: writes a checkpoint that says all.
-  absl::Status Checkpoint(const CleanEnd& end);
+  absl::Status Checkpoint(const CleanEnd& end, const HotSet& hot);
 
   // Compacts every block in which something is dead, and calls `done` when that is over. UNAVAILABLE if the
   // store closes before; otherwise errors as File.

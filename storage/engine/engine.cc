@@ -31,13 +31,14 @@ absl::Status Engine::Impl::Close() {
   gate_.Close();
   compactor_->Stop();
   heat_->Stop();
+  if (warm_up_ != nullptr) warm_up_->Stop();
   auto end = log_->Close();
   const absl::Status cold = cold_->Close();
   if (end.ok()) {
     // Everything is on the disk. Without these, on a full disk say, the next Open only takes longer, and more
     // care.
     const CleanEnd clean_end = {end->position, end->next_version};
-    if (cold.ok()) compactor_->Checkpoint(clean_end).IgnoreError();
+    if (cold.ok()) compactor_->Checkpoint(clean_end, TakeHotSet(*cache_, *log_)).IgnoreError();
     WriteCleanEnd(options_.directory, identity_.store_id, clean_end, world_.files).IgnoreError();
   }
   lock_.reset();
@@ -121,6 +122,7 @@ EngineStats Engine::Impl::Stats() const {
   stats.compaction_bytes = budget_.used(Share::kCompaction);
   stats.cache_bytes = budget_.used(Share::kCache);
   stats.cached_records = cache_->records();
+  stats.warmed_records = warm_up_ == nullptr ? 0 : warm_up_->records();
   stats.blocks = log.blocks;
   stats.resident_blocks = log.resident_blocks;
   stats.disk_bytes = log.disk_bytes;

@@ -22,6 +22,7 @@
 #include "storage/engine/resolver.h"
 #include "storage/engine/slot_counts.h"
 #include "storage/engine/store_files.h"
+#include "storage/engine/warm_up.h"
 #include "storage/gate.h"
 #include "storage/index/hash_index.h"
 #include "storage/log/block_log.h"
@@ -98,6 +99,7 @@ class Engine::Impl {
     KnownBlocks known;              // until the log is open
     std::vector<uint64_t> covered;  // these
     std::vector<uint64_t> owed;     // see Compactor
+    std::unique_ptr<CheckpointReader> checkpoint;
     uint64_t end_block = 0;
     uint64_t end_dead_bytes = 0;  // in it
   };
@@ -107,8 +109,11 @@ class Engine::Impl {
   absl::Status LoadSlots(const CheckpointReader& reader, size_t first, size_t end,
                          const std::vector<uint64_t>& standing, bool exact, SlotCounts::Totals& totals);
   absl::Status OpenLog(const Roster& roster, std::optional<CleanEnd> clean_end, Replayed& replayed);
-  absl::Status Replay(Position position, const DecodedRecord& decoded, Replayed& replayed);
-  absl::Status ReplayGrave(Position position, const DecodedRecord& decoded, Replayed& replayed);
+  absl::Status Replay(std::span<const LoggedRecord> records, Replayed& replayed);
+  absl::Status ReplayRecord(Position position, const DecodedRecord& decoded, uint64_t hash,
+                            Replayed& replayed);
+  absl::Status ReplayGrave(Position position, const DecodedRecord& decoded, uint64_t hash,
+                           Replayed& replayed);
   void Inter(Position dead, const Replayed& replayed);
   absl::Status OpenCompactor(const Replayed& replayed, Roster roster);
 
@@ -171,7 +176,8 @@ class Engine::Impl {
   BlindWrites blind_writes_;
   std::unique_ptr<Resolver> resolver_;
   std::unique_ptr<Compactor> compactor_;
-  mutable Gate gate_;  // of operations under way
+  std::unique_ptr<WarmUp> warm_up_;  // nullptr: nothing is known to have been hot
+  mutable Gate gate_;                // of operations under way
   bool open_ = false;
 
   std::chrono::steady_clock::duration recovery_time_{};

@@ -17,7 +17,8 @@ constexpr uint32_t kBlocksInMemory = 16;
 constexpr uint32_t kLargeBlocksInMemory = 32;
 constexpr uint64_t kLargeBlockBytes = 2 * kMaxValueBytes;
 constexpr uint32_t kMinBlocksInMemory = 4;
-// More partitions, fewer waits for a latch; each takes 2 KiB with its first key.
+
+// More partitions, fewer waits for a latch; each takes a frame of the index with its first key.
 int PartitionBits(uint64_t memory_bytes) {
   return std::clamp(static_cast<int>(std::bit_width(memory_bytes)) - 21, 4, 11);
 }
@@ -60,9 +61,10 @@ absl::Status Engine::Impl::OpenFiles() {
   auto identity = OpenIdentity(options_.directory, block_bytes, world_.files, world_.random);
   if (!identity.ok()) return identity.status();
   identity_ = *identity;
-  const uint64_t needed = kMinBlocksInMemory * BlockMemory::bytes_of(identity_.block_bytes) +
-                          CompactionBatch::memory_bytes(identity_.block_bytes) +
-                          HashIndex::initial_bytes(PartitionBits(options_.memory_bytes));
+  const uint64_t needed =
+      kMinBlocksInMemory * BlockMemory::bytes_of(identity_.block_bytes) +
+      CompactionBatch::memory_bytes(identity_.block_bytes) +
+      HashIndex::initial_bytes(PartitionBits(options_.memory_bytes), options_.memory_bytes);
   if (options_.memory_bytes < needed) {
     return absl::InvalidArgumentError(fmt::format(
         "the memory limit is {} bytes; with the block size of {} bytes that this store has, it must be at "
@@ -102,6 +104,17 @@ absl::Status Engine::Impl::Open() {
   cold_->NoteDemoted(log_->Freeze());
   room_maker_.store(log_.get(), std::memory_order_release);
   if (absl::Status status = OpenCompactor(replayed, *std::move(roster)); !status.ok()) return status;
+  if (replayed.checkpoint != nullptr) {
+    warm_up_ = std::make_unique<WarmUp>(
+        WarmUp::Parts{.index = *index_,
+                      .cache = *cache_,
+                      .log = *log_,
+                      .disk = world_.disk,
+                      .executor = world_.reads,
+                      .hash_of = [this](std::string_view key) { return HashOf(key); }},
+        std::move(replayed.checkpoint));
+    warm_up_->Start();
+  }
   recovery_time_ = std::chrono::steady_clock::now() - start;
   open_ = true;
   return absl::OkStatus();
@@ -110,9 +123,7 @@ absl::Status Engine::Impl::Open() {
 absl::Status Engine::Impl::OpenLog(const Roster& roster, std::optional<CleanEnd> clean_end,
                                    Replayed& replayed) {
   const std::string log_directory = options_.directory + "/" + kLogDirectory;
-  const auto replay = [&](Position position, const DecodedRecord& decoded) {
-    return Replay(position, decoded, replayed);
-  };
+  const auto replay = [&](std::span<const LoggedRecord> records) { return Replay(records, replayed); };
   auto recovered = ReadLog(log_directory, identity_.store_id, identity_.block_bytes, roster, clean_end,
                            std::move(replayed.known), world_.files, budget_, replay);
   if (!recovered.ok()) return recovered.status();
@@ -152,14 +163,23 @@ absl::Status Engine::Impl::LoadCheckpoint(const Roster& roster, std::optional<Cl
            !std::binary_search(roster.sequences.begin(), roster.sequences.end(), sequence);
   });
 
+  // Positions count from the oldest block that stands: the index knows the more of a hash the smaller they
+  // are.
+  const Position base = sequences->empty() ? 0 : sequences->front() * identity_.block_bytes;
   const int partition_bits = PartitionBits(options_.memory_bytes);
-  const auto new_index = [&] { index_ = std::make_unique<HashIndex>(budget_, partition_bits); };
+  const auto new_index = [&] { index_ = std::make_unique<HashIndex>(budget_, partition_bits, base); };
   new_index();
-  const auto reader =
-      CheckpointReader::Open(options_.directory, identity_, index_->partitions(), world_.files);
+  if (!index_->ok()) {
+    return absl::ResourceExhaustedError(fmt::format(
+        "the system refuses to reserve addresses for an index of up to {} bytes: see ulimit -v, and "
+        "vm.overcommit_memory",
+        budget_.limit()));
+  }
+  auto reader = CheckpointReader::Open(options_.directory, identity_, index_->partitions(), world_.files);
   if (absl::IsNotFound(reader.status())) return absl::OkStatus();
   absl::Status status = reader.status();
   if (status.ok()) status = ReadCheckpoint(**reader, *sequences, roster, clean_end, replayed);
+  if (status.ok()) replayed.checkpoint = *std::move(reader);
   if (status.ok() || absl::IsResourceExhausted(status)) return status;
   checkpoint_refusal_ = status;
   RemoveCheckpoint(options_.directory, world_.files).IgnoreError();
@@ -259,14 +279,30 @@ absl::Status Engine::Impl::LoadSlots(const CheckpointReader& reader, size_t firs
   });
 }
 
+absl::Status Engine::Impl::Replay(std::span<const LoggedRecord> records, Replayed& replayed) {
+  if (replayed.exact || records.empty()) return absl::OkStatus();
+  replayed.blocks.insert(records.front().position / identity_.block_bytes);
+  absl::InlinedVector<uint64_t, 128> hashes;
+  // All that the index will look at is on its way before the first look.
+  for (const LoggedRecord& logged : records) {
+    const Record& record = logged.decoded.record;
+    hashes.push_back(record.grave ? HashOfGrave(record) : HashOf(record.key));
+    index_->Prefetch(hashes.back());
+  }
+  for (size_t i = 0; i < records.size(); ++i) {
+    const auto& [position, decoded] = records[i];
+    absl::Status status = decoded.record.grave ? ReplayGrave(position, decoded, hashes[i], replayed)
+                                               : ReplayRecord(position, decoded, hashes[i], replayed);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 // A record that displaced another one takes its slot; any other has a slot of its own. So the index is
 // rebuilt without comparing keys, whatever tags it had when the records were written.
-absl::Status Engine::Impl::Replay(Position position, const DecodedRecord& decoded, Replayed& replayed) {
+absl::Status Engine::Impl::ReplayRecord(Position position, const DecodedRecord& decoded, uint64_t hash,
+                                        Replayed& replayed) {
   const Record& record = decoded.record;
-  if (replayed.exact) return absl::OkStatus();
-  if (record.grave) return ReplayGrave(position, decoded, replayed);
-  replayed.blocks.insert(position / identity_.block_bytes);
-  const uint64_t hash = HashOf(record.key);
   HashIndex::Latch latch(*index_, hash);
   if (!latch.Reserve(position)) {
     return absl::ResourceExhaustedError(
@@ -306,9 +342,9 @@ absl::Status Engine::Impl::Replay(Position position, const DecodedRecord& decode
   return absl::OkStatus();
 }
 
-absl::Status Engine::Impl::ReplayGrave(Position position, const DecodedRecord& decoded, Replayed& replayed) {
+absl::Status Engine::Impl::ReplayGrave(Position position, const DecodedRecord& decoded, uint64_t hash,
+                                       Replayed& replayed) {
   const Position dead = decoded.record.displaced;
-  const uint64_t hash = HashOfGrave(decoded.record);
   replayed.graves.push_back({dead / identity_.block_bytes, position / identity_.block_bytes, decoded.bytes});
   HashIndex::Latch latch(*index_, hash);
   for (const Slot& slot : latch.Find()) {

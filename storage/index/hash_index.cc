@@ -1,39 +1,65 @@
 #include "storage/index/hash_index.h"
 
+#include <algorithm>
+#include <bit>
 #include <cstdlib>
 
 #include "storage/thread_annotations.h"
 
 namespace thermocline::storage {
 
-class HashIndex::Partition {
+namespace {
+
+constexpr uint64_t kCacheLine = 64;
+// Of a partition that the whole budget is for, evenly. So the numbers of all frames stay in the processor's
+// cache, while a table grows by an eighth or less.
+constexpr uint64_t kFrames = 128;
+
+uint64_t FrameBytes(uint64_t limit, int partition_bits) {
+  const uint64_t bytes = std::bit_floor((limit >> partition_bits) / kFrames);
+  return std::clamp(bytes, Frames::kMinBytes, Frames::kMaxBytes);
+}
+
+}  // namespace
+
+class alignas(kCacheLine) HashIndex::Partition {
  public:
-  Partition(Frames& frames, int prefix_bits) : table(frames, prefix_bits) {}
+  struct Parts {
+    Frames& frames;
+    int prefix_bits;
+  };
+  explicit Partition(const Parts& parts) : table(parts.frames, parts.prefix_bits) {}
 
   Mutex latch;
   OrderedTable table;
   uint64_t erasures = 0;
 };
 
-HashIndex::HashIndex(MemoryBudget& budget, int partition_bits)
-    : partition_bits_(partition_bits), frames_(budget) {
-  for (size_t i = 0; i < size_t{1} << partition_bits; ++i) {
-    partitions_.push_back(std::make_unique<Partition>(frames_, partition_bits));
-  }
+HashIndex::HashIndex(MemoryBudget& budget, int partition_bits, uint64_t base)
+    : partition_bits_(partition_bits),
+      base_(base),
+      frames_(budget, FrameBytes(budget.limit(), partition_bits)) {
+  const std::vector<Partition::Parts> parts(size_t{1} << partition_bits, {frames_, partition_bits});
+  partitions_ = std::vector<Partition>(parts.begin(), parts.end());
 }
 
 HashIndex::~HashIndex() = default;
 
-uint64_t HashIndex::initial_bytes(int partition_bits) {
-  return (Frames::kBytes + sizeof(uint64_t*)) << partition_bits;
+uint64_t HashIndex::initial_bytes(int partition_bits, uint64_t limit) {
+  return (FrameBytes(limit, partition_bits) + sizeof(uint32_t)) << partition_bits;
 }
 
 HashIndex::Partition& HashIndex::PartitionOf(uint64_t hash) const {
-  return *partitions_[partition_bits_ == 0 ? 0 : hash >> (64 - partition_bits_)];
+  return partitions_[partition_bits_ == 0 ? 0 : hash >> (64 - partition_bits_)];
 }
 
 uint64_t HashIndex::PrefixOf(uint64_t hash) const {
   return partition_bits_ == 0 ? 0 : hash & ~uint64_t{0} << (64 - partition_bits_);
+}
+
+Slot HashIndex::Within(Slot slot) const {
+  slot.position -= base_;
+  return slot;
 }
 
 void HashIndex::Prefetch(uint64_t hash) const {
@@ -43,14 +69,14 @@ void HashIndex::Prefetch(uint64_t hash) const {
 }
 
 void HashIndex::WaitForLatches() {
-  for (const auto& partition : partitions_) MutexLock lock(partition->latch);
+  for (Partition& partition : partitions_) MutexLock lock(partition.latch);
 }
 
 uint64_t HashIndex::DoubtGroups() {
   uint64_t marked = 0;
-  for (const auto& partition : partitions_) {
-    MutexLock lock(partition->latch);
-    marked += partition->table.DoubtGroups();
+  for (Partition& partition : partitions_) {
+    MutexLock lock(partition.latch);
+    marked += partition.table.DoubtGroups();
   }
   return marked;
 }
@@ -67,9 +93,11 @@ HashIndex::Sweep HashIndex::SweepUnresolved(uint64_t hash) const {
   return found;
 }
 
+size_t HashIndex::partitions() const { return partitions_.size(); }
+
 HashIndex::Shape HashIndex::ShapeOf(size_t partition) const {
-  MutexLock lock(partitions_[partition]->latch);
-  return partitions_[partition]->table.shape();
+  MutexLock lock(partitions_[partition].latch);
+  return partitions_[partition].table.shape();
 }
 
 std::optional<uint64_t> HashIndex::Copy(uint64_t from, std::vector<Entry>& out) const {
@@ -81,13 +109,16 @@ std::optional<uint64_t> HashIndex::Copy(uint64_t from, std::vector<Entry>& out) 
     MutexLock lock(partition.latch);
     next = partition.table.Copy(from, out);
   }
-  for (size_t i = before; i < out.size(); ++i) out[i].hash |= prefix;
+  for (size_t i = before; i < out.size(); ++i) {
+    out[i].hash |= prefix;
+    out[i].slot.position += base_;
+  }
   return next ? std::optional<uint64_t>(prefix | *next) : std::nullopt;
 }
 
 bool HashIndex::Prepare(size_t partition, const Shape& shape, uint64_t position) {
-  MutexLock lock(partitions_[partition]->latch);
-  return partitions_[partition]->table.Prepare(shape, position);
+  MutexLock lock(partitions_[partition].latch);
+  return partitions_[partition].table.Prepare(shape, position - std::min(position, base_));
 }
 
 bool HashIndex::Fill(std::span<const Entry> entries) {
@@ -96,16 +127,16 @@ bool HashIndex::Fill(std::span<const Entry> entries) {
   MutexLock lock(partition.latch);
   uint32_t next = 0;
   for (const Entry& entry : entries) {
-    if (!partition.table.Append(entry.hash, entry.slot, next)) return false;
+    if (!partition.table.Append(entry.hash, Within(entry.slot), next)) return false;
   }
   return true;
 }
 
 uint64_t HashIndex::slots() const {
   uint64_t total = 0;
-  for (const auto& partition : partitions_) {
-    MutexLock lock(partition->latch);
-    total += partition->table.count();
+  for (Partition& partition : partitions_) {
+    MutexLock lock(partition.latch);
+    total += partition.table.count();
   }
   return total;
 }
@@ -117,26 +148,32 @@ HashIndex::Latch::Latch(HashIndex& index, uint64_t hash)
 
 HashIndex::Latch::~Latch() { partition_.latch.Unlock(); }
 
-Slots HashIndex::Latch::Find() const { return partition_.table.Find(hash_); }
+Slots HashIndex::Latch::Find() const {
+  Slots slots = partition_.table.Find(hash_);
+  for (Slot& slot : slots) slot.position += index_.base_;
+  return slots;
+}
 
 bool HashIndex::Latch::Covers(uint64_t hash) const {
   return &index_.PartitionOf(hash) == &partition_ && partition_.table.SameTag(hash_, hash);
 }
 
-bool HashIndex::Latch::Reserve(uint64_t position) { return partition_.table.Reserve(position); }
-
-void HashIndex::Latch::ReserveReplace(uint64_t position) {
-  if (!partition_.table.Reserve(position, /*insert=*/false)) std::abort();
+bool HashIndex::Latch::Reserve(uint64_t position) {
+  return partition_.table.Reserve(position - index_.base_);
 }
 
-void HashIndex::Latch::Insert(const Slot& slot) { partition_.table.Insert(hash_, slot); }
+void HashIndex::Latch::ReserveReplace(uint64_t position) {
+  if (!partition_.table.Reserve(position - index_.base_, /*insert=*/false)) std::abort();
+}
+
+void HashIndex::Latch::Insert(const Slot& slot) { partition_.table.Insert(hash_, index_.Within(slot)); }
 
 void HashIndex::Latch::Replace(uint64_t position, const Slot& slot) {
-  if (!partition_.table.Replace(hash_, position, slot)) std::abort();
+  if (!partition_.table.Replace(hash_, position - index_.base_, index_.Within(slot))) std::abort();
 }
 
 void HashIndex::Latch::Erase(uint64_t position) {
-  if (!partition_.table.Erase(hash_, position)) std::abort();
+  if (!partition_.table.Erase(hash_, position - index_.base_)) std::abort();
   ++partition_.erasures;
 }
 

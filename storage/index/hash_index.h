@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -21,14 +20,19 @@ namespace thermocline::storage {
 // Thread-safe: each partition through its latch. All bulk memory is taken from the budget's index share.
 class HashIndex {
  public:
-  // `partition_bits` (0..16) fixes the number of latches.
-  HashIndex(MemoryBudget& budget, int partition_bits);
+  // `partition_bits` (0..16) fixes the number of latches. All positions are larger than `base`: the nearer it
+  // is to them, the more room is left for bits of the hashes while tables are small.
+  HashIndex(MemoryBudget& budget, int partition_bits, uint64_t base = 0);
   ~HashIndex();
   HashIndex(const HashIndex&) = delete;
   HashIndex& operator=(const HashIndex&) = delete;
 
-  // What the first slots of all partitions take.
-  static uint64_t initial_bytes(int partition_bits);
+  // What the first slots of all partitions take, where the budget has this limit; or any, at least.
+  static uint64_t initial_bytes(int partition_bits, uint64_t limit = 0);
+
+  // False: the system has refused the addresses for as much memory as the budget has, so that there will
+  // never be room for a slot.
+  bool ok() const { return frames_.ok(); }
 
   class Partition;
 
@@ -83,7 +87,7 @@ class HashIndex {
 
   // What follows is for copies of the index, to be written somewhere and made an index of again. They are
   // made partition by partition, of which each has the hashes with one prefix, in order.
-  size_t partitions() const { return partitions_.size(); }
+  size_t partitions() const;
 
   // Of a partition: how many slots, and how many leading bits of their hashes all of them tell at least. The
   // latter shrinks as the partition grows.
@@ -114,10 +118,12 @@ class HashIndex {
  private:
   Partition& PartitionOf(uint64_t hash) const;
   uint64_t PrefixOf(uint64_t hash) const;
+  Slot Within(Slot slot) const;
 
   const int partition_bits_;
+  const uint64_t base_;
   Frames frames_;
-  std::vector<std::unique_ptr<Partition>> partitions_;
+  mutable std::vector<Partition> partitions_;  // each with latch
 };
 
 }  // namespace thermocline::storage

@@ -14,6 +14,7 @@ using Share = MemoryBudget::Share;
 constexpr uint32_t kGrowth = 8;  // a stretch adds this part of the array
 // With each write while it is stretched: so the part that is not yet moved gets little denser meanwhile.
 constexpr uint32_t kMoved = 64;
+constexpr uint32_t kPassed = 512;  // empty words, then
 constexpr uint32_t kSweptWords = 2048;
 constexpr uint64_t kCopiedWords = 4096;
 constexpr int kFirstPositionBits = 20;
@@ -31,9 +32,7 @@ OrderedTable::OrderedTable(Frames& frames, int prefix_bits) : source_(frames), p
   layout_.known_bits = std::min(64, 65 - prefix_bits);
 }
 
-OrderedTable::~OrderedTable() {
-  source_.budget().Give(Share::kIndex, frames_.capacity() * sizeof(uint64_t*));
-}
+OrderedTable::~OrderedTable() { source_.budget().Give(Share::kIndex, frames_.capacity() * sizeof(uint32_t)); }
 
 uint64_t OrderedTable::FactsOf(const Slot& slot) {
   return (slot.shadow ? kShadow : 0) | (slot.unresolved ? kUnresolved : 0) |
@@ -64,7 +63,7 @@ void OrderedTable::Prefetch(uint64_t hash) const {
   if (frames_.empty()) return;
   const Layout& layout = LayoutOf(PlaceOf(hash));
   const uint32_t home = layout.HomeOf(PlaceOf(hash) & layout.known);
-  __builtin_prefetch(&frames_[home / Frames::kWords][home % Frames::kWords], /*to be written*/ 1);
+  __builtin_prefetch(FrameOf(home) + InFrame(home), /*to be written*/ 1);
 }
 
 std::optional<uint32_t> OrderedTable::IndexOf(uint64_t hash, uint64_t position) const {
@@ -81,8 +80,8 @@ std::optional<uint32_t> OrderedTable::IndexOf(uint64_t hash, uint64_t position) 
 
 uint32_t OrderedTable::EmptyFrom(uint32_t index) const {
   while (true) {
-    const uint64_t* const frame = frames_[index / Frames::kWords];
-    for (uint32_t i = index % Frames::kWords; i < Frames::kWords; ++i, ++index) {
+    const uint64_t* const frame = FrameOf(index);
+    for (uint32_t i = InFrame(index), end = source_.words(); i < end; ++i, ++index) {
       if (frame[i] == 0) return index;
     }
   }
@@ -90,10 +89,10 @@ uint32_t OrderedTable::EmptyFrom(uint32_t index) const {
 
 // The words from `from` on to the next places, the last of them to `to`.
 void OrderedTable::MoveUp(uint32_t from, uint32_t to) {
-  while (to / Frames::kWords != from / Frames::kWords) {
-    uint64_t* const frame = frames_[to / Frames::kWords];
-    std::memmove(frame + 1, frame, to % Frames::kWords * sizeof(uint64_t));
-    to -= to % Frames::kWords;
+  while (to - from > InFrame(to)) {
+    uint64_t* const frame = FrameOf(to);
+    std::memmove(frame + 1, frame, InFrame(to) * sizeof(uint64_t));
+    to -= InFrame(to);
     frame[0] = WordAt(to - 1);
     --to;
   }
@@ -110,7 +109,10 @@ uint32_t OrderedTable::Put(const Layout& layout, Place place, uint64_t facts) {
   const uint32_t gap = EmptyFrom(at);
   // Reserve has left one word, and growth makes no more of them necessary, unless hashes are not spread at
   // all.
-  if (gap + 1 == words() && !AddFrame()) std::abort();
+  if (gap + 1 == words()) {
+    if (!AddFrame()) std::abort();
+    tail_ = words() - layout_.capacity;
+  }
   MoveUp(at, gap);
   WordAt(at) = tag >> kFlagBits | facts;
   end_taken_ |= gap + 2 >= words();
@@ -186,7 +188,8 @@ OrderedTable::Sweep OrderedTable::SweepUnresolved(uint64_t hash) const {
   const Layout& layout = LayoutOf(from);
   const bool old = &layout == &old_;
   const uint32_t end = old ? old_end_ : words();
-  const auto next = [this](Place place) {
+  const auto next = [&](Place place) {
+    if (old) place = std::min(place, split_);
     return place < kEnd ? std::optional<uint64_t>(HashOf(place)) : std::nullopt;
   };
   const uint32_t first = layout.HomeOf(from & layout.known);
@@ -243,7 +246,7 @@ bool OrderedTable::Prepare(const Shape& shape, uint64_t position) {
   if (shape.slots == 0) return true;
   // Between what is left after a stretch and what asks for the next one.
   const uint64_t wanted = shape.slots + shape.slots / 6 + tail_;
-  while (frames_.size() * Frames::kWords < wanted) {
+  while (frames_.size() << source_.words_log2() < wanted) {
     if (!AddFrame()) return false;
   }
   layout_ = LayoutFor(words() - tail_, PositionBitsFor(position));
@@ -305,20 +308,21 @@ bool OrderedTable::AddFrame() {
   if (frames_.size() == frames_.capacity()) {
     // Exactly as much as it takes: the vector's own steps would be coarser than the table's.
     const size_t more = std::max<size_t>(1, frames_.size() / kGrowth);
-    if (!source_.budget().TryTake(Share::kIndex, more * sizeof(uint64_t*))) return false;
+    if (!source_.budget().TryTake(Share::kIndex, more * sizeof(uint32_t))) return false;
     frames_.reserve(frames_.size() + more);
   }
-  uint64_t* const frame = source_.Take();
-  if (frame == nullptr) return false;
-  frames_.push_back(frame);
+  const std::optional<uint32_t> frame = source_.Take();
+  if (!frame) return false;
+  frames_.push_back(*frame);
   return true;
 }
 
 // Requires that no stretch is under way.
 bool OrderedTable::Stretch(uint64_t position) {
+  const uint32_t end = words();
   const uint32_t tail = end_taken_ ? 2 * tail_ : tail_;
-  const uint32_t more = std::max<uint32_t>(1, layout_.capacity / kGrowth / Frames::kWords) * Frames::kWords;
-  const uint32_t wanted = (layout_.capacity + more + tail) / Frames::kWords;
+  const uint32_t more = std::max<uint32_t>(layout_.capacity / kGrowth, source_.words());
+  const uint32_t wanted = (layout_.capacity + more + tail) >> source_.words_log2();
   while (frames_.size() < wanted) {
     if (!AddFrame()) return false;
   }
@@ -327,7 +331,8 @@ bool OrderedTable::Stretch(uint64_t position) {
   end_taken_ = false;
   farthest_ = 0;
   old_ = layout_;
-  old_end_ = old_.capacity == 0 ? 0 : words();
+  old_end_ = old_.capacity == 0 ? 0 : end;
+  while (old_end_ > old_.capacity && WordAt(old_end_ - 1) == 0) --old_end_;
   layout_ = LayoutFor(words() - tail_, PositionBitsFor(position));
   split_ = kEnd;
   return true;
@@ -335,32 +340,55 @@ bool OrderedTable::Stretch(uint64_t position) {
 
 void OrderedTable::Move(uint32_t slots) {
   while (stretching() && slots > 0) {
-    // As long as a slot of the old layout can stand nowhere behind one of the new.
-    const bool apart = layout_.HomeOf(split_) >= old_end_ + 2 * spread_;
-    const uint32_t batch = apart ? std::min(slots, kMoved) : UINT32_MAX;
-    PutBack(TakeLast(batch));
-    slots -= std::min(slots, batch);
+    const uint32_t batch = std::min(slots, kMoved);
+    Moving taken;
+    TakeLast(batch, kPassed, taken);
+    if (stretching() && !apart()) TakeLast(UINT32_MAX, UINT32_MAX, taken);
+    PutBack(taken);
+    slots -= batch;
   }
 }
 
-// Without its last slots, what is left is still an ordered table.
-OrderedTable::Moving OrderedTable::TakeLast(uint32_t slots) {
-  Moving taken;
-  taken.reserve(std::min(slots, old_end_));
+// True if nothing of the old layout stands where the new one begins, or soon may: an insert takes at most one
+// word behind what is there, or one at a home.
+bool OrderedTable::apart() const {
+  return layout_.HomeOf(split_) >= std::max(old_end_, old_.HomeOf(split_) + 1) + spread_;
+}
+
+// Without its last slots, what is left is still an ordered table. It goes on until so many were taken, or so
+// many empty words passed.
+void OrderedTable::TakeLast(uint32_t slots, uint32_t empty_words, Moving& taken) {
   const Layout old = old_;  // which no store can change
   const uint64_t known = layout_.known;
-  for (; old_end_ > 0; --old_end_) {
+  const uint32_t begin = old_end_;
+  for (uint32_t left = slots, empty = 0; old_end_ > 0;) {
     uint64_t& word = WordAt(old_end_ - 1);
-    if (word == 0) continue;
+    if (word == 0) {
+      --old_end_;
+      if (++empty >= empty_words && Cut()) break;
+      continue;
+    }
     const Place place = old.PlaceIn(word, old_end_ - 1) & known;
     // What cannot be told apart any more stays together.
-    if (taken.size() >= slots && place != split_) return taken;
+    if (left == 0 && place != split_) break;
+    left -= left != 0;
     split_ = place;
     taken.emplace_back(place, old.FactsIn(word));
     word = 0;
+    --old_end_;
   }
-  split_ = 0;
-  return taken;
+  moved_words_ += begin - old_end_;
+  if (old_end_ == 0) split_ = 0;
+}
+
+// Makes old_end_, where nothing stands behind, the end for new slots as well. False: slots that stand before
+// it may be the same, as far as is known, as one that has been taken.
+bool OrderedTable::Cut() {
+  if (old_end_ >= old_.capacity) return false;
+  const Place first = (old_.FirstOf(old_end_) + ~layout_.known) & layout_.known;
+  if (first > split_) return false;
+  split_ = first;
+  return true;
 }
 
 void OrderedTable::PutBack(const Moving& slots) {

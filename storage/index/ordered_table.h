@@ -28,8 +28,11 @@ using Slots = absl::InlinedVector<Slot, 4>;
 // probing with ordered insertion (Amble and Knuth, "Ordered hash tables", 1974). A lookup starts where the
 // hash would stand if all were spread evenly, its home, and ends at the first larger one: one or two cache
 // lines. The array is made of frames, and grows by stretching: an eighth of new frames is added at its end,
-// and then the slots move, from the last one down, to where they belong in the larger array: all of them at
-// once as it is, which takes a millisecond or so for some hundred thousand. No memory is ever given back.
+// and then the slots move, from the last one down, to where they belong in the larger array: some with each
+// write, and the first few thousand, where the layouts come near each other, at once. So no write waits for
+// more than that, whatever the size, unless hashes crowd, or positions have come to need more bits than were
+// foreseen when the table was last stretched: then all slots are rewritten in place. No memory is ever given
+// back.
 //
 //     0                           split            capacity
 //    +-----------------------------+---- - - ----+------------------------------+--------+
@@ -108,6 +111,8 @@ class OrderedTable {
   [[nodiscard]] bool Append(uint64_t hash, const Slot& slot, uint32_t& next);
 
   uint64_t count() const { return count_; }
+  // Words that growth has looked at to move them, of all time: its cost.
+  uint64_t moved_words() const { return moved_words_; }
 
  private:
   static constexpr int kFlagBits = 3;
@@ -129,6 +134,8 @@ class OrderedTable {
     uint64_t stride = 0;            // of places from one home to the next
 
     uint32_t HomeOf(Place place) const { return static_cast<uint32_t>(((place >> 31) * capacity) >> 32); }
+    // The first place with this home or a later one.
+    Place FirstOf(uint32_t home) const { return ((uint64_t{home} << 32) + capacity - 1) / capacity << 31; }
     uint64_t TagOf(Place place) const { return place << dropped_bits; }
     uint64_t TagIn(uint64_t word) const { return (word << kFlagBits) & (known << dropped_bits); }
     uint64_t PositionIn(uint64_t word) const { return word & ((uint64_t{1} << position_bits) - 1); }
@@ -139,7 +146,8 @@ class OrderedTable {
     Place PlaceIn(uint64_t word, uint32_t index) const;
   };
 
-  // Slots on their way to the new layout, the last one first: places and facts.
+  // Slots on their way to the new layout, the last one first: places and facts. Some thousand at most, unless
+  // hashes crowd.
   using Moving = absl::InlinedVector<std::pair<Place, uint64_t>, 72>;
 
   static bool Less(uint64_t tag, uint64_t other) { return static_cast<int64_t>(tag - other) < 0; }
@@ -150,9 +158,11 @@ class OrderedTable {
   uint64_t HashOf(Place place) const { return (place << 1) >> prefix_bits_; }
   const Layout& LayoutOf(Place place) const { return (place & layout_.known) >= split_ ? layout_ : old_; }
   const Layout& LayoutAt(uint32_t index) const { return index < old_end_ ? old_ : layout_; }
-  uint64_t& WordAt(uint32_t index) { return frames_[index / Frames::kWords][index % Frames::kWords]; }
-  uint64_t WordAt(uint32_t index) const { return frames_[index / Frames::kWords][index % Frames::kWords]; }
-  uint32_t words() const { return static_cast<uint32_t>(frames_.size()) * Frames::kWords; }
+  uint64_t* FrameOf(uint32_t index) const { return source_.At(frames_[index >> source_.words_log2()]); }
+  uint32_t InFrame(uint32_t index) const { return index & (source_.words() - 1); }
+  uint64_t& WordAt(uint32_t index) { return FrameOf(index)[InFrame(index)]; }
+  uint64_t WordAt(uint32_t index) const { return FrameOf(index)[InFrame(index)]; }
+  uint32_t words() const { return static_cast<uint32_t>(frames_.size()) << source_.words_log2(); }
 
   std::optional<uint32_t> IndexOf(uint64_t hash, uint64_t position) const;
   uint32_t EmptyFrom(uint32_t index) const;
@@ -171,25 +181,29 @@ class OrderedTable {
   bool AddFrame();
   bool Stretch(uint64_t position);
   void Move(uint32_t slots);
-  Moving TakeLast(uint32_t slots);
+  bool apart() const;
+  void TakeLast(uint32_t slots, uint32_t empty_words, Moving& taken);
+  bool Cut();
   void PutBack(const Moving& slots);
   void Widen(uint64_t position);
 
+  // First what each lookup needs, in as few cache lines as can be.
   Frames& source_;
   const int prefix_bits_;
-  std::vector<uint64_t*> frames_;  // the last word is always empty
+  std::vector<uint32_t> frames_;  // the last word is always empty
   Layout layout_;
-  uint64_t count_ = 0;
-
-  // While the table is stretched: slots below split_ stand before old_end_, in the old layout.
+  // While the table is stretched: slots below split_ stand before old_end_, in the old layout, and the others
+  // at least a word behind it.
   Place split_ = 0;
-  uint32_t old_end_ = 0;
+  uint64_t count_ = 0;
   Layout old_;
+  uint32_t old_end_ = 0;
 
   uint32_t tail_ = 32;      // words behind the last home, for slots that find theirs taken
   uint32_t spread_ = 512;   // a bound of how far slots stand from their homes, where any bits are dropped
   bool end_taken_ = false;  // no room behind the last slot
   uint32_t farthest_ = 0;   // no slot stands farther from its home, or half of spread_
+  uint64_t moved_words_ = 0;
 };
 
 }  // namespace thermocline::storage

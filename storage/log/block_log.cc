@@ -329,6 +329,13 @@ std::vector<BlockLog::Written> BlockLog::HoldWritten() const {
   return held;
 }
 
+void BlockLog::VisitResident(absl::FunctionRef<void(const Block&, const BlockMemory&)> visit) const {
+  MutexLock lock(mutex_);
+  for (const Block* block = table_.Next(0); block != nullptr; block = table_.Next(block->sequence)) {
+    if (block->memory != nullptr) visit(*block, *block->memory);
+  }
+}
+
 uint64_t BlockLog::DeadBytesIn(uint64_t sequence) const {
   MutexLock lock(mutex_);
   const Block* const block = table_.Find(sequence);

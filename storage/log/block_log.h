@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
@@ -181,7 +182,11 @@ class BlockLog {
   // of the log, or the failure.
   absl::StatusOr<End> Close();
 
+  // After Close: every block that is in memory.
+  void VisitResident(absl::FunctionRef<void(const Block&, const BlockMemory&)> visit) const;
+
   Counters counters() const;
+  uint32_t block_bytes() const { return config_.block_bytes; }
   uint64_t store_id() const { return config_.store_id; }
 
  private:

@@ -20,7 +20,7 @@ class Reader {
  public:
   Reader(const std::string& directory, std::vector<uint64_t> sequences, uint64_t store_id,
          uint32_t block_bytes, const Roster& roster, KnownBlocks known, FileSystem& files,
-         MemoryBudget& budget, absl::FunctionRef<absl::Status(Position, const DecodedRecord&)> visit)
+         MemoryBudget& budget, VisitLogged visit)
       : directory_(directory),
         sequences_(std::move(sequences)),
         store_id_(store_id),
@@ -62,7 +62,8 @@ class Reader {
   KnownBlocks known_;
   FileSystem& files_;
   MemoryBudget& budget_;
-  absl::FunctionRef<absl::Status(Position, const DecodedRecord&)> visit_;
+  VisitLogged visit_;
+  std::vector<LoggedRecord> records_;  // of a chunk
 
   RecoveredLog log_;
   std::deque<Block*> resident_;
@@ -258,17 +259,17 @@ absl::StatusOr<bool> Reader::ReadChunks(Block& block, std::string_view bytes) {
     block.base_version = chunk->base_version;
     block.chunks.Add(offset);
     log_.on_disk = std::max(log_.on_disk, chunk->horizon);
+    records_.clear();
     const auto visit = [&](Position position, const DecodedRecord& decoded) {
-      ++log_.records;
       log_.next_version = std::max(log_.next_version, decoded.record.version + 1);
       block.use.Count(decoded.record, decoded.bytes);
-      return visit_(position, decoded);
+      records_.push_back({position, decoded});
+      return absl::OkStatus();
     };
-    if (absl::Status status =
-            VisitRecords(bytes.substr(offset, chunk->bytes), block.position_of(offset), visit);
-        !status.ok()) {
-      return status;
-    }
+    absl::Status status = VisitRecords(bytes.substr(offset, chunk->bytes), block.position_of(offset), visit);
+    if (status.ok()) status = visit_(records_);
+    if (!status.ok()) return status;
+    log_.records += records_.size();
     last = chunk->last();
     offset += chunk->bytes;
   }
@@ -378,7 +379,7 @@ absl::StatusOr<std::vector<uint64_t>> ListBlocks(const std::string& directory, F
 absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t store_id, uint32_t block_bytes,
                                      const Roster& roster, std::optional<CleanEnd> clean_end,
                                      KnownBlocks known, FileSystem& files, MemoryBudget& budget,
-                                     absl::FunctionRef<absl::Status(Position, const DecodedRecord&)> visit) {
+                                     VisitLogged visit) {
   auto sequences = ListBlocks(directory, files);
   if (!sequences.ok()) return sequences.status();
   return Reader(directory, *std::move(sequences), store_id, block_bytes, roster, std::move(known), files,

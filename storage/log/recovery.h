@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -56,8 +57,16 @@ absl::StatusOr<std::vector<uint64_t>> ListBlocks(const std::string& directory, F
 // sealed and on the disk.
 using KnownBlocks = absl::flat_hash_map<uint64_t, std::unique_ptr<Block>>;
 
-// Reads the blocks in `directory` that are not known, and calls `visit` for each of their records in the
-// order of the log. Changes nothing. Of what is known only the header is read, and the size of the file.
+// A record of the log where it stands. What it views lives for the call that it is passed to.
+struct LoggedRecord {
+  Position position = 0;
+  DecodedRecord decoded;
+};
+using VisitLogged = absl::FunctionRef<absl::Status(std::span<const LoggedRecord>)>;
+
+// Reads the blocks in `directory` that are not known, and calls `visit` for the records of each of their
+// chunks, in the order of the log. Changes nothing. Of what is known only the header is read, and the size of
+// the file.
 //
 // The rule: chunks count up to the first place where no valid one stands. If any valid chunk in the directory
 // says that the log was on the disk beyond that place (its horizon), or the log was closed in order beyond
@@ -71,7 +80,7 @@ using KnownBlocks = absl::flat_hash_map<uint64_t, std::unique_ptr<Block>>;
 absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t store_id, uint32_t block_bytes,
                                      const Roster& roster, std::optional<CleanEnd> clean_end,
                                      KnownBlocks known, FileSystem& files, MemoryBudget& budget,
-                                     absl::FunctionRef<absl::Status(Position, const DecodedRecord&)> visit);
+                                     VisitLogged visit);
 
 // Gives back the space of the garbage and behind the end of the log, and changes nothing else: a new block
 // needs it where the disk is full.

@@ -253,6 +253,15 @@ TYPED_TEST(FileSystemTest, SyncsDirectories) {
   EXPECT_TRUE(absl::IsNotFound(this->files().SyncDirectory(this->Path("none"))));
 }
 
+TYPED_TEST(FileSystemTest, TellsHowMuchFits) {
+  const auto before = this->files().AvailableBytes(this->Path("."));
+  ASSERT_TRUE(before.ok()) << before.status();
+  const auto file = this->Create("file", std::string(1 << 20, 'x'));
+  ASSERT_TRUE(file->Sync().ok());
+  // Others may use the same disk.
+  EXPECT_GT(*before, uint64_t{1} << 20);
+}
+
 TYPED_TEST(FileSystemTest, OneHolderOfALock) {
   auto held = this->files().Lock(this->Path("LOCK"));
   ASSERT_TRUE(held.ok()) << held.status();

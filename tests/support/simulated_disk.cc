@@ -248,6 +248,11 @@ absl::Status SimulatedDisk::Remove(const std::string& path) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<uint64_t> SimulatedDisk::AvailableBytes(const std::string& /*directory*/) {
+  MutexLock lock(mutex_);
+  return capacity_ - std::min(used_, capacity_);
+}
+
 absl::Status SimulatedDisk::SyncDirectory(const std::string& directory) {
   MutexLock lock(mutex_);
   if (absl::Status status = ServeChange(epoch_); !status.ok()) return status;

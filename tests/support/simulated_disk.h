@@ -49,6 +49,7 @@ class SimulatedDisk : public storage::FileSystem {
   absl::Status Rename(const std::string& from, const std::string& to) override;
   absl::Status Remove(const std::string& path) override;
   absl::Status SyncDirectory(const std::string& directory) override;
+  absl::StatusOr<uint64_t> AvailableBytes(const std::string& directory) override;
   absl::StatusOr<std::unique_ptr<storage::FileLock>> Lock(const std::string& path) override;
 
   // The power goes off and on again: the disk holds what was safe and a part of what was not. Every file and

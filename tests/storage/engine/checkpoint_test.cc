@@ -164,6 +164,45 @@ TEST_F(CheckpointTest, AFullDiskLeavesNoneAndLosesNothing) {
   ExpectKeys(0, 300, kLong);
 }
 
+TEST_F(CheckpointTest, WhatWasHotIsInMemoryAgainAfterARestart) {
+  Open();
+  // Twice as much as memory holds.
+  SetKeys(0, 16'000, kLong);
+  store.RunUntilIdle();
+  // Some come from the disk into the cache, the last ones are in blocks.
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 0; i < 1500; ++i) ASSERT_NE(store.Read(KeyAt(i)), "(none)");
+    for (int i = 15'900; i < 16'000; ++i) ASSERT_NE(store.Read(KeyAt(i)), "(none)");
+  }
+  // Stale ones do not come back.
+  ASSERT_TRUE(store.Delete(KeyAt(7)).ok());
+  Reopen();
+  store.RunUntilIdle();
+  EXPECT_GT(Stats().warmed_records, 1400u);
+  EXPECT_EQ(Stats().warmed_records, Stats().cached_records);
+  const uint64_t reads_before = Stats().disk_reads;
+  for (int i = 0; i < 1500; ++i)
+    ASSERT_EQ(store.Read(KeyAt(i)), i == 7 ? "(none)" : kLong + std::to_string(i));
+  ExpectKeys(15'900, 16'000, kLong);
+  EXPECT_LT(Stats().disk_reads - reads_before, 50u);
+}
+
+TEST_F(CheckpointTest, WarmingUpEndsWithTheStoreAndAtADamagedBlock) {
+  Open();
+  SetKeys(0, 16'000, kLong);
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 0; i < 1500; ++i) ASSERT_NE(store.Read(KeyAt(i)), "(none)");
+  }
+  for (int round = 0; round < 20; ++round) {
+    ASSERT_EQ(store.CloseAtOnce(), absl::OkStatus());
+    Open();
+    for (int steps = round; steps > 0; --steps) store.RunOne();
+    if (round == 10) store.disk.Fail(SimulatedDisk::Operation::kRead, 5);
+  }
+  store.RunUntilIdle();
+  ExpectKeys(0, 1500, kLong);
+}
+
 // Whenever the close comes: some of a batch's copies are in new blocks then, which no roster lists.
 TEST_F(CheckpointTest, ACloseInTheMiddleOfCompactionIsExact) {
   Open();

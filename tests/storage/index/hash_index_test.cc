@@ -80,8 +80,8 @@ struct Hashes {
 // An index, and random inserts, replaces and erases of it against a model.
 class Tried {
  public:
-  Tried(uint64_t seed, const Hashes& hashes_of, int partition_bits)
-      : hashes_of_(hashes_of), random_(seed), index(budget_, partition_bits) {}
+  Tried(uint64_t seed, const Hashes& hashes_of, int partition_bits, uint64_t base = 0)
+      : hashes_of_(hashes_of), random_(seed), index(budget_, partition_bits, base), position(base) {}
 
   void Step() {
     const bool known = !hashes_.empty() && random_.Next() % 2 == 0;
@@ -126,20 +126,26 @@ class Tried {
   HashIndex index;
   Model model;
   std::set<uint64_t> gone;  // positions that slots had and have no more
-  uint64_t position = 4096;
+  uint64_t position;
   uint64_t erases = 3;  // in eight times that a slot is met again
 };
 
-void RunModel(uint64_t seed, const Hashes& hashes_of, int partition_bits, int operations) {
-  Tried tried(seed, hashes_of, partition_bits);
+// Turns in which much is erased come again and again, if `ebb`.
+void RunModel(uint64_t seed, const Hashes& hashes_of, int partition_bits, int operations, bool ebb = false,
+              uint64_t base = 0) {
+  Tried tried(seed, hashes_of, partition_bits, base);
   for (int i = 0; i < operations; ++i) {
     if (i % (operations / 32) == 0) CheckSweep(tried.index, tried.model);
+    if (ebb && i % (operations / 128) == 0) tried.erases = i / (operations / 128) % 3 == 0 ? 8 : 2;
     tried.Step();
     if (Test::HasFatalFailure()) return;
   }
   tried.CheckAll();
   CheckDoubt(tried.index, tried.model);
 }
+
+// A log of many terabytes.
+constexpr uint64_t kBase = (uint64_t{1} << 46) + 12'345;
 
 // Copies an index piece by piece with random operations in between.
 struct Copied {
@@ -169,8 +175,8 @@ void CopyInPieces(Tried& tried, int partition_bits, int steps_between, Copied& c
 // What was there while a copy was made is found in what is made of it, whose size is guessed to be `guessed`
 // eighths of what it is.
 void RunCopy(uint64_t seed, const Hashes& hashes_of, int partition_bits, int operations, int steps_between,
-             uint64_t guessed = 8) {
-  Tried tried(seed, hashes_of, partition_bits);
+             uint64_t guessed = 8, uint64_t base = 0) {
+  Tried tried(seed, hashes_of, partition_bits, base);
   for (int i = 0; i < operations; ++i) tried.Step();
   const Model before = tried.model;
   tried.gone.clear();
@@ -178,7 +184,7 @@ void RunCopy(uint64_t seed, const Hashes& hashes_of, int partition_bits, int ope
   CopyInPieces(tried, partition_bits, steps_between, copied);
   if (Test::HasFatalFailure()) return;
 
-  Tried made(seed + 1000, hashes_of, partition_bits);
+  Tried made(seed + 1000, hashes_of, partition_bits, base / 2);  // of older blocks, there may be more again
   made.position = tried.position;
   for (size_t i = 0; i < copied.shapes.size(); ++i) {
     HashIndex::Shape shape = copied.shapes[i];
@@ -211,6 +217,11 @@ TEST(HashIndexTest, SurvivesHashesThatCollide) { RunModel(2, {.bits = 9}, 3, 20'
 TEST(HashIndexTest, SurvivesHashesThatDifferInFewBits) { RunModel(3, {.bits = 14}, 3, 50'000); }
 // One table: its growth takes many writes.
 TEST(HashIndexTest, FindsEverythingWhileItGrows) { RunModel(7, {}, 0, 200'000); }
+TEST(HashIndexTest, FindsWhatStandsBehindABase) { RunModel(13, {}, 2, 50'000, false, kBase); }
+TEST(HashIndexTest, SurvivesEbbAndFlow) {
+  RunModel(11, {}, 0, 300'000, /*ebb=*/true);
+  RunModel(12, {.bits = 14}, 0, 100'000, /*ebb=*/true);
+}
 TEST(HashIndexTest, SurvivesHashesThatCrowdAtTheBeginning) {
   RunModel(8, {.same = 12, .prefix = 0}, 0, 12'000);
 }
@@ -238,6 +249,7 @@ TEST(HashIndexTest, ACopyHasAllThatStaysWhileOtherSlotsComeAndGo) {
 TEST(HashIndexTest, ACopyIsMadeWhileTablesAreSmallAndForgetMuch) {
   for (int i = 0; i < 30; ++i) RunCopy(30 + i, {}, 2, 100 + i * 100, 40);
 }
+TEST(HashIndexTest, ACopyHasAllThatStaysBehindABase) { RunCopy(28, {}, 2, 50'000, 50, 8, kBase); }
 TEST(HashIndexTest, ACopyOfMoreThanWasSaid) {
   for (const int guessed : {0, 2, 6, 7}) RunCopy(23, {}, 1, 80'000, 100, guessed);
 }
@@ -268,6 +280,7 @@ TEST(HashIndexTest, TakesAtMostTenBytesAKeyAndFindsFewStrangers) {
   }
   EXPECT_LE(bytes_per_key / samples, 10.0);
   RecordProperty("bytes_per_key", std::to_string(bytes_per_key / samples));
+  EXPECT_TRUE(index.ok());
 
   size_t strangers = 0;
   for (uint64_t i = 0; i < kKeys; ++i) {
@@ -275,6 +288,49 @@ TEST(HashIndexTest, TakesAtMostTenBytesAKeyAndFindsFewStrangers) {
     strangers += HashIndex::Latch(index, hash).Find().size();
   }
   EXPECT_LE(strangers, kKeys / 1000);
+}
+
+// The frames of a large budget are large as well.
+TEST(HashIndexTest, TakesAtMostTenBytesAKeyWithALargeBudget) {
+  MemoryBudget budget(uint64_t{64} << 30);
+  HashIndex index(budget, 4);
+  storage::SeededRandom random(4);
+  double bytes_per_key = 0;
+  int samples = 0;
+  for (uint64_t i = 1; i <= 4'000'000; ++i) {
+    HashIndex::Latch latch(index, random.Next());
+    ASSERT_TRUE(latch.Reserve(i * 80 + 4096));
+    latch.Insert({.position = i * 80 + 4096});
+    if (i < 1'600'000 || i % 50'000 != 0) continue;
+    bytes_per_key += static_cast<double>(IndexBytes(budget)) / static_cast<double>(i);
+    ++samples;
+  }
+  EXPECT_LE(bytes_per_key / samples, 10.0);
+  RecordProperty("bytes_per_key", std::to_string(bytes_per_key / samples));
+}
+
+// Of positions that stand far from the base, small tables remember less, and go on so when they are large.
+TEST(HashIndexTest, ABaseLeavesRoomForHashes) {
+  const auto known = [](uint64_t base) {
+    MemoryBudget budget(16 << 20);
+    HashIndex index(budget, 2, base);
+    storage::SeededRandom random(4);
+    for (uint64_t i = 1; i <= 100'000; ++i) {
+      HashIndex::Latch latch(index, random.Next());
+      EXPECT_TRUE(latch.Reserve(kBase + i * 80));
+      latch.Insert({.position = kBase + i * 80});
+    }
+    return index.ShapeOf(0).known_bits;
+  };
+  EXPECT_GE(known(kBase), known(0) + 20);
+}
+
+TEST(HashIndexTest, ASystemThatRefusesTheAddressesIsFoundOut) {
+  MemoryBudget budget(uint64_t{1} << 60);
+  HashIndex index(budget, 4);
+  EXPECT_FALSE(index.ok());
+  HashIndex::Latch latch(index, 1);
+  EXPECT_FALSE(latch.Reserve(1));
 }
 
 TEST(HashIndexTest, PositionsMayGrowBeyondWhatATableWasMadeFor) {

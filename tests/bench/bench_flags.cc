@@ -39,12 +39,6 @@ void AddBenchFlags(CLI::App& app, BenchFlags& flags) {
       ->type_name("DIRECTORY")
       ->required();
   app.add_flag("--keep", flags.keep, "Leave the data behind.");
-  app.add_option("--engine", flags.engine,
-                 "thermocline, rocksdb, or both: in processes of their own,\n"
-                 "which take turns.")
-      ->type_name("NAME")
-      ->check(CLI::IsMember({"thermocline", "rocksdb", "both"}).description(""))
-      ->capture_default_str();
   app.add_option("--seed", flags.shape.seed, "Other keys, values and choices for each seed.")
       ->type_name("N")
       ->capture_default_str();
@@ -76,13 +70,22 @@ void AddBenchFlags(CLI::App& app, BenchFlags& flags) {
   AddNumber(app, "--groups-in-flight", flags.inserts.groups_in_flight, 1, 1024,
             "A writer waits when that many groups are not acknowledged.");
   app.add_option("--csv", flags.csv, "Write all numbers to this file.")->type_name("FILE");
-  app.add_option("--svg", flags.svg, "Draw the curves into this file.")->type_name("FILE");
   app.callback([&shape = flags.shape] {
     if (shape.min_value_bytes > shape.max_value_bytes) {
       throw CLI::ValidationError("--min-value-bytes", "must not be more than --max-value-bytes");
     }
   });
   app.set_help_flag("-h,--help", "Print this help and leave.");
+}
+
+void AddContestFlags(CLI::App& app, BenchFlags& flags) {
+  app.add_option("--engine", flags.engine,
+                 "thermocline, rocksdb, or both: in processes of their own,\n"
+                 "which take turns.")
+      ->type_name("NAME")
+      ->check(CLI::IsMember({"thermocline", "rocksdb", "both"}).description(""))
+      ->capture_default_str();
+  app.add_option("--svg", flags.svg, "Draw the curves into this file.")->type_name("FILE");
 }
 
 std::vector<Contestant> ContestantsOf(const std::string& engine) {

@@ -13,7 +13,7 @@
 
 namespace thermocline::bench {
 
-// What both benches are told.
+// What the benches are told.
 struct BenchFlags {
   std::string engine = "thermocline";  // or "rocksdb" or "both"
   std::string directory;
@@ -28,8 +28,10 @@ struct BenchFlags {
   std::string svg;
 };
 
-// Adds a flag for each of them; what `flags` holds are the defaults.
+// Adds a flag for each of them, but for those of AddContestFlags; what `flags` holds are the defaults.
 void AddBenchFlags(CLI::App& app, BenchFlags& flags);
+// Of a bench that compares engines and draws curves: --engine and --svg.
+void AddContestFlags(CLI::App& app, BenchFlags& flags);
 
 // Flags of whole numbers: "300M" or "1B" for counts, "6GiB" for bytes. `unset` is the default, as it is
 // shown.

@@ -38,6 +38,7 @@ void Describe(CLI::App& app, Flags& flags) {
           "The memory of the store: of Thermocline its one number, of\n"
           "RocksDB block cache and memtables together.");
   AddBenchFlags(app, flags.bench);
+  AddContestFlags(app, flags.bench);
   app.footer(
       "Example: two million keys with 256 MiB, beside RocksDB, with curves:\n"
       "  blocks_bench --directory /tmp/blocks --keys 2M --batch 500k --reads 100k --memory 256MiB \\\n"

@@ -1,95 +1,26 @@
 #include "tests/bench/blocks_run.h"
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
-#include <limits>
-#include <mutex>
 #include <string>
 
-#include <fmt/format.h>
-
-#include "tests/bench/latency_histogram.h"
 #include "tests/bench/machine.h"
-#include "tests/bench/progress.h"
+#include "tests/bench/reads.h"
 
 namespace thermocline::bench {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-using Seconds = std::chrono::duration<double>;
-
-// Gets of keys drawn from the first `keys`, until there were enough or one fails.
-class RandomReads : public OperationSource {
- public:
-  RandomReads(const Workload& workload, uint64_t keys, uint64_t reads, uint64_t seed)
-      : workload_(workload), keys_(keys), reads_(reads), seed_(Mix(seed)) {}
-
-  bool Next(Operation& operation, std::string&) override {
-    const uint64_t number = begun_.fetch_add(1, std::memory_order_relaxed);
-    if (number >= reads_ || failed_.load(std::memory_order_relaxed)) return false;
-    operation.key = workload_.KeyAt(RandomStream(seed_ + number).Below(keys_));
-    return true;
-  }
-
-  void Done(const Operation& operation,
-            const absl::StatusOr<std::optional<std::string_view>>& value) override {
-    latency_.Add(Clock::now() - operation.start);
-    if (absl::Status status = workload_.CheckRead(operation.key, value, 0); !status.ok()) {
-      const std::lock_guard lock(mutex_);
-      status_.Update(status);
-      failed_.store(true, std::memory_order_relaxed);
-    }
-    done_.fetch_add(1, std::memory_order_relaxed);
-  }
-
-  // After the last one is done.
-  const absl::Status& status() const { return status_; }
-  LatencyHistogram::Counts latency() const { return latency_.Take(); }
-  const std::atomic<uint64_t>& done() const { return done_; }
-
- private:
-  const Workload& workload_;
-  const uint64_t keys_;
-  const uint64_t reads_;
-  const uint64_t seed_;
-  std::atomic<uint64_t> begun_{0};
-  std::atomic<uint64_t> done_{0};
-  std::atomic<bool> failed_{false};
-  LatencyHistogram latency_;
-  std::mutex mutex_;
-  absl::Status status_;
-};
-
-// Not a number rather than infinite.
-double Ratio(double a, double b) { return b == 0 ? std::numeric_limits<double>::quiet_NaN() : a / b; }
-
 absl::Status MeasureReads(Store& store, const Workload& workload, uint64_t keys, const BlocksOptions& options,
                           BlocksRow& row) {
-  const StoreStats before = store.Stats();
-  const double cpu_before = UsageOfThisProcess().cpu_seconds;
-  RandomReads reads(workload, keys, options.reads, options.shape.seed + keys);
-  const Clock::time_point begin = Clock::now();
-  {
-    const Progress progress(fmt::format("reading at {:.1f} M", static_cast<double>(keys) / 1e6), reads.done(),
-                            options.reads);
-    store.Run(reads, options.depth);
-  }
-  const double seconds = Seconds(Clock::now() - begin).count();
-  if (!reads.status().ok()) return reads.status();
-
-  const LatencyHistogram::Counts latency = reads.latency();
-  const auto done = static_cast<double>(latency.total());
-  row.reads_per_second = Ratio(done, seconds);
-  row.read_p50 = Seconds(latency.Quantile(0.5)).count();
-  row.read_p99 = Seconds(latency.Quantile(0.99)).count();
-  row.read_p999 = Seconds(latency.Quantile(0.999)).count();
-  row.read_cpu = Ratio(UsageOfThisProcess().cpu_seconds - cpu_before, done);
-  const StoreStats after = store.Stats();
-  const auto from_memory = static_cast<double>(after.gets_from_memory - before.gets_from_memory);
-  const auto from_disk = static_cast<double>(after.gets_from_disk - before.gets_from_disk);
-  row.memory_share = Ratio(from_memory, from_memory + from_disk);
-  row.disk_reads_per_cold = Ratio(static_cast<double>(after.disk_reads - before.disk_reads), from_disk);
+  const auto figures =
+      ReadRandomKeys(store, workload, keys, options.reads, options.depth, options.shape.seed + keys);
+  if (!figures.ok()) return figures.status();
+  row.reads_per_second = figures->per_second;
+  row.read_p50 = figures->p50;
+  row.read_p99 = figures->p99;
+  row.read_p999 = figures->p999;
+  row.read_cpu = figures->cpu;
+  row.memory_share = figures->memory_share;
+  row.disk_reads_per_cold = figures->disk_reads_per_cold;
   return absl::OkStatus();
 }
 

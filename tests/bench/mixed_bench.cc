@@ -62,6 +62,7 @@ void Describe(CLI::App& app, Flags& flags) {
   flags.bench.shape.min_value_bytes = 200;
   flags.bench.shape.max_value_bytes = 300;
   AddBenchFlags(app, flags.bench);
+  AddContestFlags(app, flags.bench);
   app.footer(
       "Example: four times as much data as memory, for half a minute, with curves:\n"
       "  mixed_bench --directory /tmp/mixed --memory 256MiB --ratio 4 --seconds 30 --csv mixed.csv --svg "

@@ -39,6 +39,11 @@ struct StoreStats {
   uint64_t gets_from_disk = 0;
   uint64_t disk_reads = 0;
 
+  // How it was opened; of Thermocline only.
+  uint64_t recovered_slots = 0;    // of the index, from its checkpoint
+  uint64_t recovered_records = 0;  // read from the log
+  uint64_t recovery_ms = 0;
+
   uint64_t memory_of(Share share) const { return memory[static_cast<size_t>(share)]; }
 };
 

@@ -97,6 +97,9 @@ class ThermoclineStore : public Store {
     stats.gets_from_memory = engine.hits_memory;
     stats.gets_from_disk = engine.hits_disk;
     stats.disk_reads = engine.disk_reads;
+    stats.recovered_slots = engine.recovered_slots;
+    stats.recovered_records = engine.recovered_records;
+    stats.recovery_ms = engine.recovery_ms;
     return stats;
   }
 

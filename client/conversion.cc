@@ -38,6 +38,7 @@ ServerStats::Memory ToMemory(const v1::Memory& wire) {
       .used_bytes = wire.used_bytes(),
       .shares = {},
       .resident_set_bytes = wire.resident_set_bytes(),
+      .cached_records = wire.cached_records(),
   };
   for (const v1::Memory::Share& share : wire.shares())
     memory.shares.push_back({share.name(), share.used_bytes()});
@@ -97,6 +98,16 @@ ServerStats::DeepCold ToDeepCold(const v1::DeepCold& wire) {
       .records_demoted = wire.records_demoted(),
       .failure = wire.failure(),
       .records_promoted = wire.records_promoted(),
+  };
+}
+
+ServerStats::Recovery ToRecovery(const v1::Recovery& wire) {
+  return {
+      .slots_from_checkpoint = wire.slots_from_checkpoint(),
+      .records_read = wire.records_read(),
+      .records_warmed = wire.records_warmed(),
+      .checkpoints = wire.checkpoints(),
+      .checkpoint_failure = wire.checkpoint_failure(),
   };
 }
 
@@ -186,6 +197,7 @@ ServerStats ToStats(const v1::StatsResponse& response) {
       .operations = ToOperations(response.operations()),
       .compaction = ToCompaction(response.compaction()),
       .deep_cold = ToDeepCold(response.deep_cold()),
+      .recovery = ToRecovery(response.recovery()),
   };
 }
 

@@ -22,6 +22,7 @@ struct ServerStats {
     uint64_t used_bytes = 0;
     std::vector<Share> shares;
     uint64_t resident_set_bytes = 0;
+    uint64_t cached_records = 0;
   } memory;
 
   struct Log {
@@ -82,6 +83,14 @@ struct ServerStats {
     std::string failure;
     uint64_t records_promoted = 0;
   } deep_cold;
+
+  struct Recovery {
+    uint64_t slots_from_checkpoint = 0;
+    uint64_t records_read = 0;
+    uint64_t records_warmed = 0;
+    uint64_t checkpoints = 0;
+    std::string checkpoint_failure;
+  } recovery;
 };
 
 // What compaction that was asked for has done, as Admin.Compact tells. All zero: there was nothing to gain.

@@ -91,9 +91,16 @@ void LogStart(const Config& config, const Server& server) {
         "cut {} off the end of the log: unfinished writes of a crash, none of them acknowledged as SYNC",
         FormatSize(stats.truncated_bytes));
   }
-  spdlog::info("serving on {}, data in {}, memory {}, {} records recovered in {:.3f} s", server.address(),
-               config.data_directory, FormatSize(config.memory_bytes), stats.recovered_records,
-               static_cast<double>(stats.recovery_ms) / 1000);
+  if (!stats.checkpoint_status.ok()) {
+    spdlog::warn("the index was read from all of the log, for its checkpoint is of no use: {}",
+                 stats.checkpoint_status.ToString());
+  }
+  spdlog::info(
+      "serving on {}, data in {}, memory {}; {} keys of the index came from a checkpoint, {} records were "
+      "read "
+      "from the log, in {:.3f} s",
+      server.address(), config.data_directory, FormatSize(config.memory_bytes), stats.recovered_slots,
+      stats.recovered_records, static_cast<double>(stats.recovery_ms) / 1000);
 }
 
 // The store keeps the file of every block open, and the usual limit of 1024 is soon reached.

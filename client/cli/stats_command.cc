@@ -27,6 +27,8 @@ ordered_json ToJson(const ServerStats& stats) {
                graves_written, failure] = stats.compaction;
   const auto& [deep_keys, deep_bytes, deep_disk_bytes, shadowed_keys_max, records_demoted, deep_failure,
                records_promoted] = stats.deep_cold;
+  const auto& [slots_from_checkpoint, records_read, records_warmed, checkpoints, checkpoint_failure] =
+      stats.recovery;
   return {
       {"server_version", stats.server_version},
       {"uptime_ms", stats.uptime_ms},
@@ -35,7 +37,8 @@ ordered_json ToJson(const ServerStats& stats) {
        {{"limit_bytes", stats.memory.limit_bytes},
         {"used_bytes", stats.memory.used_bytes},
         {"shares", shares},
-        {"resident_set_bytes", stats.memory.resident_set_bytes}}},
+        {"resident_set_bytes", stats.memory.resident_set_bytes},
+        {"cached_records", stats.memory.cached_records}}},
       {"log",
        {{"blocks", blocks},
         {"resident_blocks", resident_blocks},
@@ -85,6 +88,12 @@ ordered_json ToJson(const ServerStats& stats) {
         {"records_demoted", records_demoted},
         {"failure", deep_failure},
         {"records_promoted", records_promoted}}},
+      {"recovery",
+       {{"slots_from_checkpoint", slots_from_checkpoint},
+        {"records_read", records_read},
+        {"records_warmed", records_warmed},
+        {"checkpoints", checkpoints},
+        {"checkpoint_failure", checkpoint_failure}}},
   };
 }
 
@@ -93,12 +102,13 @@ void Line(std::ostream& out, std::string_view name, std::string_view value) {
 }
 
 void PrintHolding(const ServerStats& stats, std::ostream& out) {
-  const auto& [limit, used, shares, resident] = stats.memory;
+  const auto& [limit, used, shares, resident, cached_records] = stats.memory;
   out << "memory\n";
   Line(out, "limit", FormatBytes(limit));
   Line(out, "used", FormatBytes(used));
   for (const auto& share : shares) Line(out, "  " + share.name, FormatBytes(share.used_bytes));
   Line(out, "process", FormatBytes(resident));
+  Line(out, "hot records", FormatCount(cached_records));
 
   const ServerStats::Index& index = stats.index;
   out << "keys\n";
@@ -137,6 +147,15 @@ void PrintDeepCold(const ServerStats::DeepCold& deep_cold, std::ostream& out) {
   Line(out, "demoted", FormatCount(deep_cold.records_demoted));
   Line(out, "came back", FormatCount(deep_cold.records_promoted));
   if (!deep_cold.failure.empty()) Line(out, "failed", deep_cold.failure);
+}
+
+void PrintRecovery(const ServerStats::Recovery& recovery, std::ostream& out) {
+  out << "recovery at the start\n";
+  Line(out, "from a checkpoint", fmt::format("{} slots", FormatCount(recovery.slots_from_checkpoint)));
+  Line(out, "from the log", fmt::format("{} records", FormatCount(recovery.records_read)));
+  Line(out, "warm again", fmt::format("{} records", FormatCount(recovery.records_warmed)));
+  Line(out, "checkpoints since", FormatCount(recovery.checkpoints));
+  if (!recovery.checkpoint_failure.empty()) Line(out, "checkpoint failed", recovery.checkpoint_failure);
 }
 
 void PrintOperations(const ServerStats::Operations& operations, std::ostream& out) {
@@ -183,6 +202,7 @@ ExitCode Execute(const StatsCommand&, Context& context) {
   PrintDeepCold(stats->deep_cold, out);
   PrintOperations(stats->operations, out);
   PrintCompaction(stats->compaction, out);
+  PrintRecovery(stats->recovery, out);
   return kOk;
 }
 

@@ -25,6 +25,7 @@ void FillMemory(const storage::EngineStats& stats, v1::Memory& memory) {
   add_share("deep cold", stats.deep_share_bytes);
   add_share("cache", stats.cache_bytes);
   memory.set_resident_set_bytes(ReadResidentMemory().total_bytes);
+  memory.set_cached_records(stats.cached_records);
 }
 
 void FillLog(const storage::EngineStats& stats, v1::Log& log) {
@@ -72,6 +73,14 @@ void FillDeepCold(const storage::EngineStats& stats, v1::DeepCold& deep_cold) {
   if (!stats.deep_status.ok()) deep_cold.set_failure(stats.deep_status.ToString());
 }
 
+void FillRecovery(const storage::EngineStats& stats, v1::Recovery& recovery) {
+  recovery.set_slots_from_checkpoint(stats.recovered_slots);
+  recovery.set_records_read(stats.recovered_records);
+  recovery.set_records_warmed(stats.warmed_records);
+  recovery.set_checkpoints(stats.checkpoints);
+  if (!stats.checkpoint_status.ok()) recovery.set_checkpoint_failure(stats.checkpoint_status.ToString());
+}
+
 void FillOperations(const storage::EngineStats& stats, v1::Operations& operations) {
   operations.set_gets(stats.gets);
   operations.set_hits_memory(stats.hits_memory);
@@ -96,6 +105,7 @@ void AdminService::Stats(const v1::StatsRequest&, v1::StatsResponse* response) {
   FillOperations(stats, *response->mutable_operations());
   FillCompaction(stats, *response->mutable_compaction());
   FillDeepCold(stats, *response->mutable_deep_cold());
+  FillRecovery(stats, *response->mutable_recovery());
   response->set_server_version(THERMOCLINE_VERSION);
   const auto uptime = std::chrono::steady_clock::now() - started_;
   response->set_uptime_ms(std::chrono::duration_cast<std::chrono::milliseconds>(uptime).count());

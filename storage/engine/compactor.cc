@@ -31,6 +31,8 @@ constexpr size_t kMinVictims = 3;
 constexpr size_t kMaxVictims = 16;
 constexpr size_t kBlocksPerVictim = 40;
 constexpr uint64_t kBlocksOfSurvivors = 4;
+constexpr size_t kFewEarly = 4;
+constexpr size_t kFewEarlyShare = 16;
 
 // Slots over those that memory allows: from here on records move to the cold store; above the second, writers
 // get no more room than that wins.
@@ -67,7 +69,9 @@ double DeadShare(const BlockLog::Usage& usage) {
 // Cost and benefit as in LFS (Rosenblum and Ousterhout, 1992): the space that is won, for the time it will
 // stay so, over the work. Age stands for how long what lives in the block goes on living.
 double Merit(const BlockLog::Usage& usage, uint64_t newest) {
-  const double live = 1 - DeadShare(usage);
+  // Its first page goes as well.
+  const double live =
+      1 - DeadShare(usage) - static_cast<double>(kFirstChunkOffset) / static_cast<double>(usage.used);
   return (1 - live) * static_cast<double>(newest - usage.sequence + 1) / (1 + live);
 }
 
@@ -256,8 +260,9 @@ std::vector<BlockLog::Usage> Compactor::Victims(bool forced) {
     used += block.used;
     live += block.live_bytes;
   }
-  const bool due = static_cast<double>(used) > kStart * static_cast<double>(live) &&
-                   used - live > 2 * uint64_t{parts_.batch.block_bytes};
+  const bool much = static_cast<double>(used) > kStart * static_cast<double>(live);
+  const bool due =
+      (much || parts_.batch.log.is_short_of_space()) && used - live > 2 * uint64_t{parts_.batch.block_bytes};
   if (!owed_.empty()) {
     std::erase_if(usage, [&](const auto& block) {
       return std::find(owed_.begin(), owed_.end(), block.sequence) == owed_.end();
@@ -272,17 +277,22 @@ std::vector<BlockLog::Usage> Compactor::Victims(bool forced) {
   }
   const size_t blocks = usage.size();
   const double least = forced ? kMinDeadForced : kMinDead;
-  // What is asked for also joins blocks that ended early.
+  // Blocks that ended early are joined where there are many of them.
   const auto early = [&](const auto& block) { return block.used < parts_.batch.block_bytes / 2; };
-  const bool join = forced && std::count_if(usage.begin(), usage.end(), early) > 1;
+  const size_t few = forced ? 1 : std::max(kFewEarly, blocks / kFewEarlyShare);
+  const bool join = static_cast<size_t>(std::count_if(usage.begin(), usage.end(), early)) > few;
   std::erase_if(usage,
                 [&](const auto& block) { return DeadShare(block) < least && !(join && early(block)); });
   std::sort(usage.begin(), usage.end(),
             [&](const auto& a, const auto& b) { return Merit(a, newest) > Merit(b, newest); });
+  // Counted in full ones.
+  const size_t most = forced ? kMaxVictims : std::clamp(blocks / kBlocksPerVictim, kMinVictims, kMaxVictims);
+  uint64_t bytes = 0;
   uint64_t survivors = 0;
   size_t count = 0;
-  const size_t most = forced ? kMaxVictims : std::clamp(blocks / kBlocksPerVictim, kMinVictims, kMaxVictims);
-  while (count < std::min(usage.size(), most) && survivors < kBlocksOfSurvivors * parts_.batch.block_bytes) {
+  while (count < usage.size() && bytes < most * parts_.batch.block_bytes &&
+         survivors < kBlocksOfSurvivors * parts_.batch.block_bytes) {
+    bytes += usage[count].used;
     survivors += usage[count++].live_bytes;
   }
   usage.resize(count);

@@ -109,6 +109,7 @@ absl::Status Engine::Impl::Open() {
         WarmUp::Parts{.index = *index_,
                       .cache = *cache_,
                       .log = *log_,
+                      .budget = budget_,
                       .disk = world_.disk,
                       .executor = world_.reads,
                       .hash_of = [this](std::string_view key) { return HashOf(key); }},

@@ -26,6 +26,7 @@ struct StoreIdentity {
 //   STORE   the identity
 //   CLEAN   where the log ended; exists only between an orderly Close and the next Open
 //   BLOCKS  the roster: which blocks are left, as of the last compaction
+//   CHECKPOINT  the index, and where hot records stood; see checkpoint.h
 //   log/    the block files
 //   cold/   deep cold, a RocksDB; exists once something was moved there
 inline constexpr char kLockFile[] = "LOCK";

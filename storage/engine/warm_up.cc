@@ -14,6 +14,17 @@ namespace {
 constexpr uint32_t kGapBytes = 16 << 10;
 constexpr uint32_t kReadBytes = 256 << 10;
 constexpr size_t kReadsAtOnce = 4;
+constexpr uint32_t kWholeReadBytes = 1 << 20;
+
+bool IsWhole(const Block& block, const char* data, uint64_t store_id) {
+  const std::string_view bytes(data, block.used);
+  for (uint32_t offset = kFirstChunkOffset; offset < block.used;) {
+    const ChunkHeader* const chunk = ValidChunkAt(bytes, offset, block.position_of(offset), store_id);
+    if (chunk == nullptr) return false;
+    offset += chunk->bytes;
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -69,10 +80,10 @@ WarmUp::~WarmUp() { Stop(); }
 void WarmUp::Stop() {
   gate_->Close();
   block_.reset();
+  memory_.reset();
 }
 
 void WarmUp::Schedule(void (WarmUp::*step)()) {
-  if (full_.load(std::memory_order_relaxed)) return;
   parts_.executor.Run([this, gate = gate_, step] {
     if (!gate->Enter()) return;
     (this->*step)();
@@ -84,7 +95,7 @@ void WarmUp::Schedule(void (WarmUp::*step)()) {
 void WarmUp::NextBlock() {
   block_ = std::make_unique<HotBlock>();
   const auto sequence = hot_->ReadHot(next_, block_->offsets);
-  if (!sequence.ok() || !*sequence) return;
+  if (!sequence.ok() || !*sequence) return BeginBlocks();
   {
     HashIndex::Latch latch(parts_.index, 0);
     block_->hold = parts_.log.Hold(**sequence * parts_.log.block_bytes());
@@ -93,6 +104,7 @@ void WarmUp::NextBlock() {
 }
 
 void WarmUp::ReadSome() {
+  if (full_.load(std::memory_order_relaxed)) return BeginBlocks();
   HotBlock* const block = block_.get();
   block->parts.clear();
   const std::span<const uint32_t> offsets(block->offsets);
@@ -130,6 +142,39 @@ void WarmUp::ReadSome() {
     // Closed meanwhile: the others are not read.
     if (gate_->Enter()) parts_.disk.Submit(std::move(read));
   }
+}
+
+void WarmUp::BeginBlocks() {
+  block_ = std::make_unique<HotBlock>();
+  whole_blocks_ = parts_.log.sequences();
+  Schedule(&WarmUp::ReadBlock);
+}
+
+// Some of the next block.
+void WarmUp::ReadBlock() {
+  const uint32_t block_bytes = parts_.log.block_bytes();
+  if (memory_ == nullptr) {
+    block_->hold = {};
+    const uint64_t spare = std::max(parts_.budget.limit() / 4, uint64_t{3} * block_bytes);
+    if (whole_blocks_.empty() || parts_.budget.available() < spare + block_bytes) return;
+    const Position start = whole_blocks_.back() * block_bytes;
+    whole_blocks_.pop_back();
+    HashIndex::Latch latch(parts_.index, 0);
+    if (parts_.log.IsOnlyOnDisk(start)) block_->hold = parts_.log.Hold(start);
+    if (block_->hold) memory_ = BlockMemory::Allocate(parts_.budget, block_bytes);
+    read_ = 0;
+    return Schedule(&WarmUp::ReadBlock);
+  }
+  const Block& block = *block_->hold;
+  const uint32_t bytes = std::min(kWholeReadBytes, block.used - read_);
+  const std::span<char> out(memory_->data() + read_, bytes);
+  if (block.reader->ReadAt(read_, out).ok()) {
+    read_ += bytes;
+    if (read_ < block.used) return Schedule(&WarmUp::ReadBlock);
+    if (IsWhole(block, memory_->data(), parts_.log.store_id())) parts_.log.Readmit(block.sequence, memory_);
+  }
+  memory_.reset();
+  Schedule(&WarmUp::ReadBlock);
 }
 
 void WarmUp::Take(const HotBlock& block, const Part& part) {

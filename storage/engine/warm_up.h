@@ -23,8 +23,9 @@ namespace thermocline::storage {
 HotSet TakeHotSet(RecordCache& cache, BlockLog& log);
 
 // Brings what was hot when the store was closed back into the cache while the store is in use, block by
-// block: records that are still heads of their keys, as long as nothing has to go for them. Reads little at a
-// time, so that gets do not wait for it.
+// block: records that are still heads of their keys, as long as nothing has to go for them. And then whole
+// blocks, the newest first, as long as a quarter of the memory stays free. Reads little at a time, so that
+// gets do not wait for it.
 //
 // Thread-safe.
 class WarmUp {
@@ -33,6 +34,7 @@ class WarmUp {
     HashIndex& index;
     RecordCache& cache;
     BlockLog& log;
+    MemoryBudget& budget;
     DiskReads& disk;
     Executor& executor;
     std::function<uint64_t(std::string_view)> hash_of;
@@ -54,6 +56,8 @@ class WarmUp {
   void NextBlock();
   void ReadSome();
   void Take(const HotBlock& block, const Part& part);
+  void BeginBlocks();
+  void ReadBlock();
   absl::Status TakeRecord(Position position, const DecodedRecord& decoded);
 
   const Parts parts_;
@@ -62,7 +66,10 @@ class WarmUp {
   // Of the step that runs.
   uint64_t next_ = 0;  // where hot_ goes on
   std::unique_ptr<HotBlock> block_;
-  std::atomic<bool> full_{false};  // the cache has no more room
+  std::atomic<bool> full_{false};        // the cache has no more room
+  std::vector<uint64_t> whole_blocks_;   // to be read yet, the next one last
+  std::shared_ptr<BlockMemory> memory_;  // of the one that is being read
+  uint32_t read_ = 0;                    // so many bytes of it
   std::atomic<uint64_t> records_{0};
 };
 

@@ -66,9 +66,10 @@ void Engine::Impl::GoOn(std::unique_ptr<PendingWrite> pending, WriteStep step) {
     GoOn(std::move(write), next);
   };
   if (step == WriteStep::kRoom) {
-    log_->WhenRoom([try_again, pending = std::move(pending)](const absl::Status& status) mutable {
-      try_again(std::move(pending), status);
-    });
+    const auto what = pending->write.value ? BlockLog::For::kWrites : BlockLog::For::kDeletes;
+    log_->WhenRoom([try_again, pending = std::move(pending)](
+                       const absl::Status& status) mutable { try_again(std::move(pending), status); },
+                   what);
   } else if (step == WriteStep::kDeep) {
     world_.reads.Run([this, try_again, pending = std::move(pending)]() mutable {
       const absl::Status status = pending->lookup.ReadDeep(*cold_, pending->key);

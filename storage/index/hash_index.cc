@@ -27,8 +27,9 @@ class alignas(kCacheLine) HashIndex::Partition {
   struct Parts {
     Frames& frames;
     int prefix_bits;
+    uint64_t number;
   };
-  explicit Partition(const Parts& parts) : table(parts.frames, parts.prefix_bits) {}
+  explicit Partition(const Parts& parts) : table(parts.frames, parts.prefix_bits, parts.number) {}
 
   Mutex latch;
   OrderedTable table;
@@ -39,7 +40,8 @@ HashIndex::HashIndex(MemoryBudget& budget, int partition_bits, uint64_t base)
     : partition_bits_(partition_bits),
       base_(base),
       frames_(budget, FrameBytes(budget.limit(), partition_bits)) {
-  const std::vector<Partition::Parts> parts(size_t{1} << partition_bits, {frames_, partition_bits});
+  std::vector<Partition::Parts> parts;
+  for (uint64_t i = 0; i < uint64_t{1} << partition_bits; ++i) parts.push_back({frames_, partition_bits, i});
   partitions_ = std::vector<Partition>(parts.begin(), parts.end());
 }
 

@@ -11,9 +11,11 @@ namespace {
 
 using Share = MemoryBudget::Share;
 
-constexpr uint32_t kGrowth = 8;  // a stretch adds this part of the array
+constexpr uint32_t kGrowth = 8;  // a stretch adds this part of the array, on average
 // With each write while it is stretched: so the part that is not yet moved gets little denser meanwhile.
 constexpr uint32_t kMoved = 64;
+// But not with each: both ends of what moves have to come from memory first.
+constexpr uint32_t kMoveEvery = 8;
 constexpr uint32_t kPassed = 512;  // empty words, then
 constexpr uint32_t kSweptWords = 2048;
 constexpr uint64_t kCopiedWords = 4096;
@@ -28,7 +30,8 @@ OrderedTable::Place OrderedTable::Layout::PlaceIn(uint64_t word, uint32_t index)
   return near + static_cast<uint64_t>(difference >> dropped_bits);
 }
 
-OrderedTable::OrderedTable(Frames& frames, int prefix_bits) : source_(frames), prefix_bits_(prefix_bits) {
+OrderedTable::OrderedTable(Frames& frames, int prefix_bits, uint64_t seed)
+    : source_(frames), prefix_bits_(prefix_bits), random_(seed) {
   layout_.known_bits = std::min(64, 65 - prefix_bits);
 }
 
@@ -273,7 +276,7 @@ bool OrderedTable::Append(uint64_t hash, const Slot& slot, uint32_t& next) {
 }
 
 bool OrderedTable::Reserve(uint64_t position, bool insert) {
-  if (stretching()) Move(kMoved);
+  if (stretching() && ++writes_ % kMoveEvery == 0) Move(kMoveEvery * kMoved);
   while (insert && full()) {
     Move(UINT32_MAX);
     const bool crowded = farthest_ >= spread_ / 2;
@@ -322,7 +325,11 @@ bool OrderedTable::AddFrame() {
 bool OrderedTable::Stretch(uint64_t position) {
   const uint32_t end = words();
   const uint32_t tail = end_taken_ ? 2 * tail_ : tail_;
-  const uint32_t more = std::max<uint32_t>(layout_.capacity / kGrowth, source_.words());
+  // Half as much again, or half of it: tables that are filled alike are not to be stretched at the same time.
+  random_ = random_ * 6364136223846793005 + 1442695040888963407;
+  const uint64_t usual = layout_.capacity / kGrowth;
+  const auto chosen = static_cast<uint32_t>(usual / 2 + (usual * (random_ >> 40) >> 24));
+  const uint32_t more = std::max(chosen, source_.words());
   const uint32_t wanted = (layout_.capacity + more + tail) >> source_.words_log2();
   while (frames_.size() < wanted) {
     if (!AddFrame()) return false;

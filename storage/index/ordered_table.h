@@ -28,12 +28,12 @@ using Slots = absl::InlinedVector<Slot, 4>;
 // All slots of the hashes with one prefix: 8-byte words in one array, in the order of the hashes, by linear
 // probing with ordered insertion (Amble and Knuth, "Ordered hash tables", 1974). A lookup starts where the
 // hash would stand if all were spread evenly, its home, and ends at the first larger one: one or two cache
-// lines. The array is made of frames, and grows by stretching: an eighth of new frames is added at its end,
-// and then the slots move, from the last one down, to where they belong in the larger array: some with each
-// write, and the first few thousand, where the layouts come near each other, at once. So no write waits for
-// more than that, whatever the size, unless hashes crowd, or positions have come to need more bits than were
-// foreseen when the table was last stretched: then all slots are rewritten in place. No memory is ever given
-// back.
+// lines. The array is made of frames, and grows by stretching: about an eighth of new frames is added at its
+// end, and then the slots move, from the last one down, to where they belong in the larger array: some with
+// every eighth write, and the first few thousand, where the layouts come near each other, at once. So no
+// write waits for more than that, whatever the size, unless hashes crowd, or positions have come to need more
+// bits than were foreseen when the table was last stretched: then all slots are rewritten in place. No memory
+// is ever given back.
 //
 //     0                           split            capacity
 //    +-----------------------------+---- - - ----+------------------------------+--------+
@@ -55,8 +55,9 @@ using Slots = absl::InlinedVector<Slot, 4>;
 // Not thread-safe.
 class OrderedTable {
  public:
-  // Of hashes whose first `prefix_bits` are equal. It takes no memory until the first Reserve.
-  OrderedTable(Frames& frames, int prefix_bits);
+  // Of hashes whose first `prefix_bits` are equal. It takes no memory until the first Reserve. Tables with
+  // different seeds, filled alike, are stretched at different times.
+  OrderedTable(Frames& frames, int prefix_bits, uint64_t seed = 0);
   ~OrderedTable();
   OrderedTable(const OrderedTable&) = delete;
   OrderedTable& operator=(const OrderedTable&) = delete;
@@ -192,6 +193,8 @@ class OrderedTable {
   // First what each lookup needs, in as few cache lines as can be.
   Frames& source_;
   const int prefix_bits_;
+  uint64_t random_;
+  uint32_t writes_ = 0;           // while the table is stretched
   std::vector<uint32_t> frames_;  // the last word is always empty
   Layout layout_;
   // While the table is stretched: slots below split_ stand before old_end_, in the old layout, and the others

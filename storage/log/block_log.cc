@@ -63,7 +63,9 @@ std::optional<BlockLog::Appended> BlockLog::Append(Record record, Position below
   {
     MutexLock lock(mutex_);
     const bool copy = record.version != 0;
-    if (!accepts_writes() || (out_of_credit() && !copy) || !MakeRoom(record)) return std::nullopt;
+    if (!accepts_writes() || (out_of_credit() && !copy)) return std::nullopt;
+    if (!no_space_.ok() && !copy && !record.tombstone) return std::nullopt;
+    if (!MakeRoom(record)) return std::nullopt;
     if (open_->position_of(open_->bytes) > below) return std::nullopt;
     if (record.version == 0) record.version = next_version_++;
     if (chunk_start_ == 0) OpenChunk();
@@ -212,6 +214,7 @@ void BlockLog::WhenRoom(Done done, For what) {
     MutexLock lock(mutex_);
     status = closed_ ? absl::UnavailableError("the store is closing") : failure_;
     if (status.ok()) status = no_room_;
+    if (status.ok() && what == For::kWrites) status = no_space_;
     if (status.ok()) {
       if (what == For::kCopies) {
         parked_copies_.push_back(std::move(done));
@@ -227,7 +230,7 @@ void BlockLog::WhenRoom(Done done, For what) {
 
 absl::Status BlockLog::write_status() const {
   MutexLock lock(mutex_);
-  return failure_.ok() ? no_room_ : failure_;
+  return !failure_.ok() ? failure_ : !no_room_.ok() ? no_room_ : no_space_;
 }
 
 std::optional<DecodedRecord> BlockLog::Resident(Position position) const {

@@ -90,9 +90,15 @@ class BlockLog {
   // Calls `done` when everything appended so far is on the disk, perhaps at once. UNKNOWN if the sync failed.
   void WhenDurable(Done done);
   // Calls `done` with OK when the committer has made room, later, or with the reason why there is none,
-  // perhaps at once. kCopies: for records that have their versions; they are not throttled.
-  enum class For { kWrites, kCopies };
+  // perhaps at once. kDeletes: they may use the space that is kept for them. kCopies: for records that have
+  // their versions; they may as well, and are not throttled.
+  enum class For { kWrites, kDeletes, kCopies };
   void WhenRoom(Done done, For what = For::kWrites);
+  // True while the last space on the disk is kept for deletes and for compaction.
+  bool is_short_of_space() const {
+    MutexLock lock(mutex_);
+    return !no_space_.ok();
+  }
   // OK, or why writes are refused.
   absl::Status write_status() const;
 
@@ -111,6 +117,11 @@ class BlockLog {
   uint32_t UsesOf(Position position) const;
   // Bytes of a record that stands at `position`, whose block is sealed. Under a latch.
   uint32_t BytesAt(Position position, const Record& record) const;
+  // Under a latch. True if its block is sealed, and not in memory.
+  bool IsOnlyOnDisk(Position position) const {
+    const Block* const block = BlockOf(position);
+    return block != nullptr && block->resident.load(std::memory_order_acquire) == nullptr;
+  }
   // Under a latch.
   bool Stands(Position position) const { return BlockOf(position) != nullptr; }
   // The record at `position` is not needed any more; `bytes` is its size, 0 if that is not known. Under a
@@ -181,6 +192,10 @@ class BlockLog {
   // Waits for tasks under way and takes no more, commits everything. Nobody may be waiting. Returns the end
   // of the log, or the failure.
   absl::StatusOr<End> Close();
+
+  // Puts a block that is only on the disk into memory again, soon: all its bytes, verified. If it has left
+  // the log by then, or memory is short, nothing happens.
+  void Readmit(uint64_t sequence, std::shared_ptr<BlockMemory> memory);
 
   // After Close: every block that is in memory.
   void VisitResident(absl::FunctionRef<void(const Block&, const BlockMemory&)> visit) const;
@@ -255,12 +270,14 @@ class BlockLog {
   void Fail(const absl::Status& status);
   // How much a writer waits for what is to be done.
   enum class Urgency { kSoon, kNow };
+  void LookAtSpace();
   absl::Status PrepareNextBlock(Urgency urgency);
   absl::StatusOr<std::unique_ptr<Block>> CreateBlock();
   absl::Status KeepHeadroom();
   bool FreeMemory(uint64_t bytes, Urgency urgency);
   bool IsReadyToLeave(const Block& block);
   bool EvictOldest(Urgency urgency);
+  void TakeBack(uint64_t sequence, std::shared_ptr<BlockMemory> memory);
   void StopCopying();
   absl::StatusOr<uint64_t> TakeNumbers(uint32_t count);
   void SetNumbersAside(const absl::Status& log_status);
@@ -288,8 +305,9 @@ class BlockLog {
   int64_t credit_ ABSL_GUARDED_BY(mutex_) = 0;  // bytes; a record may overdraw it
   uint64_t pace_ ABSL_GUARDED_BY(mutex_) = 0;
   bool pace_scheduled_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::Status failure_ ABSL_GUARDED_BY(mutex_);  // of a write or sync: final
-  absl::Status no_room_ ABSL_GUARDED_BY(mutex_);  // why the next block could not be made; tried again
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);   // of a write or sync: final
+  absl::Status no_room_ ABSL_GUARDED_BY(mutex_);   // why the next block could not be made; tried again
+  absl::Status no_space_ ABSL_GUARDED_BY(mutex_);  // why only deletes and copies are taken; looked at again
   std::optional<SettingAside> setting_aside_ ABSL_GUARDED_BY(mutex_);
   std::vector<Retiring> retiring_ ABSL_GUARDED_BY(mutex_);
   bool commit_scheduled_ ABSL_GUARDED_BY(mutex_) = false;

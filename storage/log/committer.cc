@@ -20,6 +20,9 @@ constexpr uint64_t kVersionsPerBlock = uint64_t{1} << 36;
 
 constexpr std::chrono::milliseconds kRetryPause{100};
 
+// As many as a compaction writes, and the writers' own that it needs to begin.
+constexpr uint64_t kKeptBlocks = 12;
+
 }  // namespace
 
 Executor::Task BlockLog::CommitterTask(bool BlockLog::*scheduled) {
@@ -181,7 +184,27 @@ absl::Status BlockLog::OutcomeUnknown(const absl::Status& failure) {
       fmt::format("the write may or may not survive a restart: {}", std::string(failure.message())));
 }
 
+// A full disk must not lock itself up: deletes and compaction need space to give more of it back.
+void BlockLog::LookAtSpace() {
+  const auto available = world_.files.AvailableBytes(config_.directory);
+  const uint64_t kept = kKeptBlocks * uint64_t{config_.block_bytes};
+  MutexLock lock(mutex_);
+  no_space_ = absl::OkStatus();
+  if (!available.ok() || *available >= kept) return;
+  no_space_ = absl::ResourceExhaustedError(
+      fmt::format("the disk of {} has only {} bytes left, and {} are kept for deletes and for compaction: "
+                  "delete keys, or give it more space",
+                  config_.directory, *available, kept));
+  ScheduleRetry();
+}
+
 absl::Status BlockLog::PrepareNextBlock(Urgency urgency) {
+  bool look = false;
+  {
+    MutexLock lock(mutex_);
+    look = next_ == nullptr || !no_space_.ok();
+  }
+  if (look) LookAtSpace();
   {
     MutexLock lock(mutex_);
     if (next_ != nullptr) return absl::OkStatus();
@@ -400,6 +423,25 @@ bool BlockLog::EvictOldest(Urgency urgency) {
   block.memory.reset();
   resident_blocks_.fetch_sub(1, std::memory_order_relaxed);
   return true;
+}
+
+void BlockLog::Readmit(uint64_t sequence, std::shared_ptr<BlockMemory> memory) {
+  world_.commits.Run([this, gate = gate_, sequence, memory = std::move(memory)]() mutable {
+    if (!gate->Enter()) return;
+    TakeBack(sequence, std::move(memory));
+    gate->Leave();
+  });
+}
+
+void BlockLog::TakeBack(uint64_t sequence, std::shared_ptr<BlockMemory> memory) {
+  Block* const block = table_.Find(sequence);
+  if (block == nullptr || block->memory != nullptr || leaving_ != nullptr) return;
+  block->memory = std::move(memory);
+  block->resident.store(block->memory->data(), std::memory_order_release);
+  const auto after = std::find_if(resident_.begin(), resident_.end(),
+                                  [&](const Block* each) { return each->sequence > sequence; });
+  resident_.insert(after, block);
+  resident_blocks_.fetch_add(1, std::memory_order_relaxed);
 }
 
 absl::StatusOr<BlockLog::End> BlockLog::Close() {

@@ -101,7 +101,7 @@ TEST(ServerProcessTest, DrainsOnSigtermAndKeepsWhatWasWritten) {
   ASSERT_NE(server, nullptr);
   EXPECT_THAT(server->Log(),
               AllOf(HasSubstr("serving on " + server->address()), HasSubstr(server->data_directory()),
-                    HasSubstr("memory 1 GiB"), HasSubstr("0 records recovered")));
+                    HasSubstr("memory 1 GiB"), HasSubstr("0 records were read from the log")));
   Client client(server->address());
   ASSERT_TRUE(client.Set("sync", "1").ok());
   ASSERT_TRUE(client.Set("memory", "2", v1::MEMORY).ok());
@@ -110,7 +110,7 @@ TEST(ServerProcessTest, DrainsOnSigtermAndKeepsWhatWasWritten) {
               AllOf(HasSubstr("SIGTERM: stopping"), HasSubstr("everything written is on the disk")));
   const absl::Status restarted = server->Restart();
   ASSERT_TRUE(restarted.ok()) << restarted;
-  EXPECT_THAT(server->Log(), HasSubstr("2 records recovered"));
+  EXPECT_THAT(server->Log(), HasSubstr("2 keys of the index came from a checkpoint"));
   Client reader(server->address());
   EXPECT_EQ(reader.Get("sync"), "1");
   EXPECT_EQ(reader.Get("memory"), "2");

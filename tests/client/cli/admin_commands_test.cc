@@ -44,6 +44,7 @@ void FillStats(v1::StatsResponse& stats) {
     memory.mutable_shares()->rbegin()->set_used_bytes(bytes);
   }
   memory.set_resident_set_bytes(50 * kMiB);
+  memory.set_cached_records(21);
   v1::Log& log = *stats.mutable_log();
   log.set_blocks(12);
   log.set_resident_blocks(8);
@@ -92,6 +93,12 @@ void FillStats(v1::StatsResponse& stats) {
   deep_cold.set_records_demoted(6'000);
   deep_cold.set_failure("UNAVAILABLE: broken");
   deep_cold.set_records_promoted(16);
+  v1::Recovery& recovery = *stats.mutable_recovery();
+  recovery.set_slots_from_checkpoint(17'000);
+  recovery.set_records_read(18);
+  recovery.set_records_warmed(19);
+  recovery.set_checkpoints(20);
+  recovery.set_checkpoint_failure("DATA_LOSS: CHECKPOINT is damaged");
 }
 
 TEST_F(AdminCommandsTest, StatsForPeople) {
@@ -107,6 +114,7 @@ memory
     index             1.0 MiB
     blocks            32.0 MiB
   process             50.0 MiB
+  hot records         21
 keys
   live                980 to 990
   index slots         1 000, 10 unresolved
@@ -143,6 +151,12 @@ compaction since the start
   records kept        11 000
   records dropped     12 000
   graves written      13
+recovery at the start
+  from a checkpoint   17 000 slots
+  from the log        18 records
+  warm again          19 records
+  checkpoints since   20
+  checkpoint failed   DATA_LOSS: CHECKPOINT is damaged
 )");
 }
 
@@ -156,7 +170,7 @@ TEST_F(AdminCommandsTest, StatsForPrograms) {
             R"({"server_version":"1.2.3","uptime_ms":7260000,"recovery_ms":350,)"
             R"("memory":{"limit_bytes":67108864,"used_bytes":34603008,)"
             R"("shares":[{"name":"index","used_bytes":1048576},{"name":"blocks","used_bytes":33554432}],)"
-            R"("resident_set_bytes":52428800},)"
+            R"("resident_set_bytes":52428800,"cached_records":21},)"
             R"("log":{"blocks":12,"resident_blocks":8,"resident_bytes":33554432,"disk_bytes":50331648,)"
             R"("written_bytes":100663296,"syncs":1500,"unsynced_bytes":512,"accepts_writes":false,)"
             R"("refusal":"the disk is gone","record_bytes":41943040,"dead_bytes":4194304},)"
@@ -169,7 +183,9 @@ TEST_F(AdminCommandsTest, StatsForPrograms) {
             R"("bytes_written":8388608,"records_moved":11000,"records_dropped":12000,"graves_written":13,)"
             R"("failure":"DATA_LOSS: block 3"},)"
             R"("deep_cold":{"keys":5000,"bytes":2097152,"disk_bytes":3145728,"shadowed_keys_max":15,)"
-            R"("records_demoted":6000,"failure":"UNAVAILABLE: broken","records_promoted":16}})"
+            R"("records_demoted":6000,"failure":"UNAVAILABLE: broken","records_promoted":16},)"
+            R"("recovery":{"slots_from_checkpoint":17000,"records_read":18,"records_warmed":19,)"
+            R"("checkpoints":20,"checkpoint_failure":"DATA_LOSS: CHECKPOINT is damaged"}})"
             "\n");
 }
 

@@ -152,6 +152,50 @@ TEST_F(CompactionTest, AFullDiskFailsItAndRoomMendsIt) {
   ASSERT_TRUE(store.Set("more", "x").ok());
 }
 
+TEST_F(CompactionTest, AFullDiskKeepsSpaceForDeletes) {
+  store.RunUntilIdle();
+  store.disk.SetCapacity(store.disk.used_bytes() + (4 << 20));
+  absl::Status status;
+  int keys = 0;
+  while (status.ok()) {
+    ASSERT_LT(keys, 100'000);
+    status = store.Set(Key(keys), Value(keys, 0)).status();
+    keys += status.ok();
+  }
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_NE(status.message().find("kept for deletes"), std::string::npos) << status;
+  EXPECT_EQ(store.engine->Stats().write_status, status);
+  for (int i = 0; i < keys; ++i) ASSERT_TRUE(store.Delete(Key(i)).ok()) << i;
+  for (int i = 0; i < 200 && !store.engine->Stats().write_status.ok(); ++i) {
+    store.Advance(std::chrono::milliseconds(100));
+    store.RunUntilIdle();
+  }
+  ASSERT_TRUE(store.Set("after", "1").ok());
+  for (int i = 0; i < keys; ++i) ASSERT_EQ(store.Read(Key(i)), "(none)");
+}
+
+// The disk has room for what lives and a quarter more.
+TEST_F(CompactionTest, OverwritesDoNotLockAFullDiskUp) {
+  constexpr int kKeys = 6000;
+  SetAll(kKeys, 0);
+  CompactOk();
+  store.disk.SetCapacity(store.disk.used_bytes() / 4 * 5 + (1 << 20));
+  for (int i = 0; i < 5 * kKeys; ++i) {
+    const int key = static_cast<int>(store.random.Next() % kKeys);
+    absl::Status status = store.Set(Key(key), Value(key, 0)).status();
+    for (int tries = 0; tries < 400 && !status.ok(); ++tries) {
+      store.Advance(std::chrono::milliseconds(50));
+      store.RunUntilIdle();
+      status = store.Set(Key(key), Value(key, 0)).status();
+    }
+    ASSERT_EQ(status, absl::OkStatus()) << i;
+  }
+  ExpectAll(kKeys, 0);
+  // What ends early is joined again.
+  const auto stats = store.engine->Stats();
+  EXPECT_LT(stats.blocks, 2 * stats.disk_bytes / store.options.block_bytes);
+}
+
 TEST_F(CompactionTest, FailuresOfTheDiskLoseNothing) {
   using Operation = SimulatedDisk::Operation;
   for (uint64_t nth = 1; nth < 12; ++nth) {

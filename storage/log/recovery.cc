@@ -219,12 +219,7 @@ absl::Status Reader::TakeKnown(std::unique_ptr<Block> block) {
   block->table_memory = budget_.Take(MemoryBudget::Share::kChunkTables, ChunkTable::bytes_of(block_bytes_));
   if (!block->table_memory) return TooLittleMemory();
   if (absl::Status status = OpenFile(*block); !status.ok()) return status;
-  if (block->file_bytes < block->used) {
-    return Lost(
-        block->path, block->file_bytes,
-        fmt::format("it ends here, and had {} bytes when the last checkpoint was written", block->used));
-  }
-  std::string page(std::min<uint64_t>(block->used, kPageBytes), '\0');
+  std::string page(std::min<uint64_t>(block->file_bytes, kPageBytes), '\0');
   if (absl::Status status = block->reader->ReadAt(0, page); !status.ok()) return status;
   uint64_t previous = 0;
   const bool relocated = block->relocated;
@@ -232,6 +227,11 @@ absl::Status Reader::TakeKnown(std::unique_ptr<Block> block) {
   if (!header.ok()) return header.status();
   if (*header != Header::kValid || block->relocated != relocated)
     return Lost(block->path, 0, "its header fails its checksum");
+  if (block->file_bytes < block->used) {
+    return Lost(
+        block->path, block->file_bytes,
+        fmt::format("it ends here, and had {} bytes when the last checkpoint was written", block->used));
+  }
   if (!Listed(block->sequence)) {
     if (relocated) {
       log_.garbage.push_back(block->path);

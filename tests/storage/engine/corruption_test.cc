@@ -53,16 +53,29 @@ class CorruptionTest : public ::testing::Test {
       const std::string found = store.Read(key);
       EXPECT_TRUE(found == value || found.starts_with("DATA_LOSS"))
           << what << " gave a wrong value of " << key;
+      refused_reads += found != value;
     }
     store.Crash();
   }
 
   SimulatedStore store;
   std::map<std::string, std::string> written;
+  int refused_reads = 0;
 };
 
-TEST_F(CorruptionTest, AFlippedBitAnywhereIsFound) {
+// Where all blocks are read the store mostly does not open; with a checkpoint it opens, and says so when what
+// is damaged is read.
+class FlippedBitTest : public CorruptionTest, public ::testing::WithParamInterface<bool> {};
+
+INSTANTIATE_TEST_SUITE_P(Checkpoint, FlippedBitTest, ::testing::Bool());
+
+TEST_P(FlippedBitTest, IsFoundWhereverItIs) {
   CloseInOrder();
+  const auto checkpoint = store.disk.Contents("data/CHECKPOINT");
+  ASSERT_TRUE(checkpoint);
+  if (!GetParam()) {
+    ASSERT_EQ(store.disk.Remove("data/CHECKPOINT"), absl::OkStatus());
+  }
   const auto files = Files();
   int refused = 0;
   for (int i = 0; i < 300; ++i) {
@@ -81,8 +94,10 @@ TEST_F(CorruptionTest, AFlippedBitAnywhereIsFound) {
     }
     for (const auto& [path, bytes] : files) disk.SetContents(path, bytes);
     disk.SetContents("data/CLEAN", *clean);
+    if (GetParam()) disk.SetContents("data/CHECKPOINT", *checkpoint);
   }
-  EXPECT_GT(refused, 100);
+  EXPECT_GT(refused, GetParam() ? 10 : 100);
+  EXPECT_EQ(refused_reads > 10, GetParam()) << refused_reads;
 }
 
 TEST_F(CorruptionTest, AFlippedBitInTheIdentityIsFound) {

@@ -330,6 +330,12 @@ class CheckpointReader::Sections {
   std::string buffer_;
 };
 
+CheckpointReader::CheckpointReader(std::string path, const StoreIdentity& identity,
+                                   std::unique_ptr<File> file)
+    : path_(std::move(path)), identity_(identity), file_(std::move(file)) {}
+
+CheckpointReader::~CheckpointReader() = default;
+
 absl::Status CheckpointReader::Damaged(uint64_t offset) const {
   return absl::DataLossError(fmt::format("{} is damaged at offset {}", path_, offset));
 }
@@ -437,18 +443,17 @@ absl::Status CheckpointReader::ReadSlots(
   }
 }
 
-absl::StatusOr<std::optional<uint64_t>> CheckpointReader::ReadHot(uint64_t& next,
-                                                                  std::vector<uint32_t>& offsets) const {
+absl::StatusOr<std::optional<uint64_t>> CheckpointReader::NextHot(std::vector<uint32_t>& offsets) {
   if (hot_ == 0) return std::nullopt;
-  Sections sections(*this, std::max(next, hot_), hot_end_);
-  const auto section = sections.Next();
+  if (hot_sections_ == nullptr) hot_sections_ = std::make_unique<Sections>(*this, hot_, hot_end_);
+  const uint64_t at = hot_sections_->at();
+  const auto section = hot_sections_->Next();
   if (!section.ok()) return section.status();
   if (!*section) return std::nullopt;
   Numbers in((*section)->payload);
   uint32_t offset = 0;
   while (in.ok() && !in.left().empty()) offsets.push_back(offset += static_cast<uint32_t>(in.Next()));
-  if ((*section)->kind != kHot || !in.ok()) return Damaged(next);
-  next = sections.at();
+  if ((*section)->kind != kHot || !in.ok()) return Damaged(at);
   return (*section)->subject;
 }
 

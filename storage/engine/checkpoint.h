@@ -114,6 +114,8 @@ class CheckpointReader {
                                                                 const StoreIdentity& identity,
                                                                 size_t partitions, FileSystem& files);
 
+  ~CheckpointReader();
+
   const CheckpointState& state() const { return state_; }
   // Gives its memory back. Not thread-safe.
   void DropState() { state_ = {}; }
@@ -126,13 +128,12 @@ class CheckpointReader {
       size_t first, size_t end,
       absl::FunctionRef<absl::Status(size_t partition, std::span<const HashIndex::Entry>)> visit) const;
 
-  // The hot records of the block at `next`, which is 0 for the first one and moves on; nullopt: there are no
-  // more.
-  absl::StatusOr<std::optional<uint64_t>> ReadHot(uint64_t& next, std::vector<uint32_t>& offsets) const;
+  // The hot records of the next block that has any, and its sequence number; nullopt: there are no more. Not
+  // thread-safe.
+  absl::StatusOr<std::optional<uint64_t>> NextHot(std::vector<uint32_t>& offsets);
 
  private:
-  CheckpointReader(std::string path, const StoreIdentity& identity, std::unique_ptr<File> file)
-      : path_(std::move(path)), identity_(identity), file_(std::move(file)) {}
+  CheckpointReader(std::string path, const StoreIdentity& identity, std::unique_ptr<File> file);
 
   class Sections;
   absl::Status Damaged(uint64_t offset) const;
@@ -146,6 +147,7 @@ class CheckpointReader {
   uint64_t hot_end_ = 0;
   CheckpointState state_;
   std::vector<uint64_t> offsets_;
+  std::unique_ptr<Sections> hot_sections_;
 };
 
 // No error if there is none. Not durable.

@@ -100,6 +100,7 @@ bool Checkpointer::IsDue() const {
 
 // The log needs the space more.
 absl::Status Checkpointer::CheckSpace() const {
+  if (parts_.log.is_short_of_space()) return parts_.log.write_status();
   const auto available = parts_.files.AvailableBytes(parts_.directory);
   if (!available.ok()) return available.status();
   const uint64_t needed = parts_.counts.slots() * kBytesOfSlot +

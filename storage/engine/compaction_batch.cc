@@ -23,6 +23,10 @@ uint64_t CompactionBatch::memory_bytes(uint32_t block_bytes) {
   return block_bytes / kMovesShare + 2 * std::min<uint64_t>(kSliceBytes, block_bytes);
 }
 
+uint64_t CompactionBatch::most_records(uint32_t block_bytes) {
+  return block_bytes / kMovesShare / sizeof(Move);
+}
+
 CompactionBatch::CompactionBatch(const Parts& parts, Aim aim, std::vector<uint64_t> victims, uint64_t first,
                                  uint64_t count)
     : parts_(parts),
@@ -258,7 +262,7 @@ bool CompactionBatch::StandsAfterwards(Position position) const {
 }
 
 absl::StatusOr<Position> CompactionBatch::Write(const Record& record) {
-  const uint64_t most_moves = parts_.block_bytes / kMovesShare / sizeof(Move);
+  const uint64_t most_moves = most_records(parts_.block_bytes);
   while (true) {
     if (output_ != nullptr && moves_.size() < most_moves) {
       auto position = output_->Append(record);

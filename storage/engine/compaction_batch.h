@@ -65,6 +65,8 @@ class CompactionBatch {
 
   // What a batch works with, beside the tables of new blocks, which it takes from the budget itself.
   static uint64_t memory_bytes(uint32_t block_bytes);
+  // A new block ends when it has so many records, however small they are.
+  static uint64_t most_records(uint32_t block_bytes);
 
   enum class Aim {
     kCompact,  // what lives goes to new blocks

@@ -16,23 +16,8 @@ constexpr milliseconds kPollPause{50};
 constexpr milliseconds kFirstRetry{500};
 constexpr milliseconds kLastRetry{300'000};
 
-// Used bytes over living ones: from kStart on there is compaction, above kLimit writers get no more room than
-// compaction wins.
-constexpr double kStart = 1.17;
+// Used bytes over living ones: above it writers get no more room than compaction wins.
 constexpr double kLimit = 1.26;
-
-// A block is worth it when so much of it is dead; and when compaction is asked for.
-constexpr double kMinDead = 0.05;
-constexpr double kMinDeadForced = 0.005;
-
-// Several blocks together: what survives ends up side by side, and is colder than what is written meanwhile.
-// But victims and their copies take space at the same time: a few hundredths of all.
-constexpr size_t kMinVictims = 3;
-constexpr size_t kMaxVictims = 16;
-constexpr size_t kBlocksPerVictim = 40;
-constexpr uint64_t kBlocksOfSurvivors = 4;
-constexpr size_t kFewEarly = 4;
-constexpr size_t kFewEarlyShare = 16;
 
 // Slots over those that memory allows: from here on records move to the cold store; above the second, writers
 // get no more room than that wins.
@@ -60,19 +45,6 @@ constexpr int kRounds = 2;
 
 milliseconds PauseAfter(int failures) {
   return std::min<milliseconds>(kFirstRetry * (1 << std::min(failures, 10)), kLastRetry);
-}
-
-double DeadShare(const BlockLog::Usage& usage) {
-  return 1 - static_cast<double>(usage.live_bytes) / static_cast<double>(usage.used);
-}
-
-// Cost and benefit as in LFS (Rosenblum and Ousterhout, 1992): the space that is won, for the time it will
-// stay so, over the work. Age stands for how long what lives in the block goes on living.
-double Merit(const BlockLog::Usage& usage, uint64_t newest) {
-  // Its first page goes as well.
-  const double live =
-      1 - DeadShare(usage) - static_cast<double>(kFirstChunkOffset) / static_cast<double>(usage.used);
-  return (1 - live) * static_cast<double>(newest - usage.sequence + 1) / (1 + live);
 }
 
 }  // namespace
@@ -254,49 +226,19 @@ void Compactor::ReclaimExpired() {
 
 std::vector<BlockLog::Usage> Compactor::Victims(bool forced) {
   std::vector<BlockLog::Usage> usage = parts_.batch.log.usage(parts_.batch.clock.NowMs());
-  uint64_t used = 0;
-  uint64_t live = 0;
-  for (const auto& block : usage) {
-    used += block.used;
-    live += block.live_bytes;
-  }
-  const bool much = static_cast<double>(used) > kStart * static_cast<double>(live);
-  const bool due =
-      (much || parts_.batch.log.is_short_of_space()) && used - live > 2 * uint64_t{parts_.batch.block_bytes};
   if (!owed_.empty()) {
     std::erase_if(usage, [&](const auto& block) {
       return std::find(owed_.begin(), owed_.end(), block.sequence) == owed_.end();
     });
     return usage;
   }
-  if (usage.empty() || (!due && !forced)) return {};
-  const uint64_t newest = usage.back().sequence;
-  if (forced) {
-    forced_below_ = std::min(forced_below_, newest + 1);
+  if (forced && !usage.empty()) {
+    forced_below_ = std::min(forced_below_, usage.back().sequence + 1);
     std::erase_if(usage, [&](const auto& block) { return block.sequence >= forced_below_; });
   }
-  const size_t blocks = usage.size();
-  const double least = forced ? kMinDeadForced : kMinDead;
-  // Blocks that ended early are joined where there are many of them.
-  const auto early = [&](const auto& block) { return block.used < parts_.batch.block_bytes / 2; };
-  const size_t few = forced ? 1 : std::max(kFewEarly, blocks / kFewEarlyShare);
-  const bool join = static_cast<size_t>(std::count_if(usage.begin(), usage.end(), early)) > few;
-  std::erase_if(usage,
-                [&](const auto& block) { return DeadShare(block) < least && !(join && early(block)); });
-  std::sort(usage.begin(), usage.end(),
-            [&](const auto& a, const auto& b) { return Merit(a, newest) > Merit(b, newest); });
-  // Counted in full ones.
-  const size_t most = forced ? kMaxVictims : std::clamp(blocks / kBlocksPerVictim, kMinVictims, kMaxVictims);
-  uint64_t bytes = 0;
-  uint64_t survivors = 0;
-  size_t count = 0;
-  while (count < usage.size() && bytes < most * parts_.batch.block_bytes &&
-         survivors < kBlocksOfSurvivors * parts_.batch.block_bytes) {
-    bytes += usage[count].used;
-    survivors += usage[count++].live_bytes;
-  }
-  usage.resize(count);
-  return usage;
+  return ChooseVictims(std::move(usage), {.block_bytes = parts_.batch.block_bytes,
+                                          .forced = forced,
+                                          .short_of_space = parts_.batch.log.is_short_of_space()});
 }
 
 void Compactor::Begin(Aim aim, const std::vector<BlockLog::Usage>& victims) {
@@ -304,18 +246,14 @@ void Compactor::Begin(Aim aim, const std::vector<BlockLog::Usage>& victims) {
   batch_began_ = std::chrono::steady_clock::now();
   // The batch needs that memory.
   shadows_.Flush().IgnoreError();
-  uint64_t live = 0;
   std::vector<uint64_t> sequences;
-  for (const auto& victim : victims) {
-    live += victim.live_bytes;
-    sequences.push_back(victim.sequence);
-  }
+  for (const auto& victim : victims) sequences.push_back(victim.sequence);
   // Oldest first, so that what was written together stays together.
   std::sort(sequences.begin(), sequences.end());
   // What moves to the cold store leaves graves, and what is hot, at most half.
-  if (aim == Aim::kDemote) live /= 2;
-  const auto count =
-      static_cast<uint32_t>(((live + live / 4) / parts_.batch.block_bytes + 2) * numbers_factor_ + 1);
+  const uint64_t blocks = NewBlocksFor(victims, parts_.batch.block_bytes) / (aim == Aim::kDemote ? 2 : 1);
+  // As many graves as there is room for in another two.
+  const auto count = static_cast<uint32_t>((blocks + 3) * numbers_factor_ + 1);
   parts_.batch.log.SetAside(count, [this, gate = gate_, &background = parts_.background, aim, count,
                                     sequences =
                                         std::move(sequences)](absl::StatusOr<uint64_t> first) mutable {

@@ -18,6 +18,7 @@
 #include "storage/engine/resolver.h"
 #include "storage/engine/shadow_sweep.h"
 #include "storage/engine/store_files.h"
+#include "storage/engine/victims.h"
 #include "storage/executor.h"
 #include "storage/gate.h"
 #include "storage/thread_annotations.h"

@@ -47,7 +47,7 @@ std::optional<Entry> Engine::Impl::EntryOf(Lookup& lookup) const {
       entry.value = Value(std::move(chunk), value);
       return entry;
     }
-    auto memory = log_->Pin(lookup.position());
+    auto memory = log_->Pin(lookup.position(), record.value);
     if (memory == nullptr) memory = cache_->Pin(lookup.position(), record.value);
     if (memory != nullptr) {
       entry.value = Value(std::move(memory), record.value);
@@ -104,7 +104,7 @@ void Engine::Impl::ReadOn(std::unique_ptr<ColdGet> get, Lookup::Step step) {
 // Gives a record of deep cold a copy in the log, if there is room for it at once. Deep cold keeps its own
 // until somebody finds out that it is of no more use.
 void Engine::Impl::Promote(HashIndex::Latch& latch, const Record& record) {
-  if (!IsLive(record) || counts_.slots() >= cold_->slots_limit()) return;
+  if (!IsLive(record) || counts_.slots() >= cold_->slots_limit() || log_->is_short_of_space()) return;
   const Position bound = log_->bound();
   if (!latch.Reserve(bound)) return;
   const auto appended = log_->Append(record, bound);

@@ -15,6 +15,8 @@ constexpr uint32_t kGapBytes = 16 << 10;
 constexpr uint32_t kReadBytes = 256 << 10;
 constexpr size_t kReadsAtOnce = 4;
 constexpr uint32_t kWholeReadBytes = 1 << 20;
+// Of a segment of the cache.
+constexpr uint32_t kLargeShare = 8;
 
 bool IsWhole(const Block& block, const char* data, uint64_t store_id) {
   const std::string_view bytes(data, block.used);
@@ -35,7 +37,7 @@ HotSet TakeHotSet(RecordCache& cache, BlockLog& log) {
     hot[position / block_bytes].push_back(static_cast<uint32_t>(position % block_bytes));
   };
   cache.Drain(note);
-  log.VisitResident([&](const Block& block, const BlockMemory& memory) {
+  log.TakeResident([&](const Block& block, const BlockMemory& memory) {
     for (uint32_t offset = kFirstChunkOffset; offset < block.used;) {
       ChunkHeader chunk;
       std::memcpy(&chunk, memory.data() + offset, sizeof(chunk));
@@ -94,7 +96,7 @@ void WarmUp::Schedule(void (WarmUp::*step)()) {
 // One step at a time, inside the gate.
 void WarmUp::NextBlock() {
   block_ = std::make_unique<HotBlock>();
-  const auto sequence = hot_->ReadHot(next_, block_->offsets);
+  const auto sequence = hot_->NextHot(block_->offsets);
   if (!sequence.ok() || !*sequence) return BeginBlocks();
   {
     HashIndex::Latch latch(parts_.index, 0);
@@ -145,6 +147,7 @@ void WarmUp::ReadSome() {
 }
 
 void WarmUp::BeginBlocks() {
+  hot_.reset();  // it may be replaced by now, and would keep its space
   block_ = std::make_unique<HotBlock>();
   whole_blocks_ = parts_.log.sequences();
   Schedule(&WarmUp::ReadBlock);
@@ -208,7 +211,10 @@ absl::Status WarmUp::TakeRecord(Position position, const DecodedRecord& decoded)
         std::any_of(slots.begin(), slots.end(), [&](const Slot& slot) { return slot.position == position; });
     if (!head || parts_.log.Resident(position)) return absl::OkStatus();
   }
-  if (!parts_.cache.InsertIfRoom(position, decoded.record)) {
+  // A large one may not fit where others do.
+  const bool in = parts_.cache.InsertIfRoom(position, decoded.record);
+  if (!in && decoded.bytes > parts_.cache.segment_bytes() / kLargeShare) return absl::OkStatus();
+  if (!in) {
     full_.store(true, std::memory_order_relaxed);
     return absl::ResourceExhaustedError("the cache is full");
   }

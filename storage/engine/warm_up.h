@@ -61,10 +61,9 @@ class WarmUp {
   absl::Status TakeRecord(Position position, const DecodedRecord& decoded);
 
   const Parts parts_;
-  const std::unique_ptr<CheckpointReader> hot_;
   const std::shared_ptr<Gate> gate_ = std::make_shared<Gate>();
   // Of the step that runs.
-  uint64_t next_ = 0;  // where hot_ goes on
+  std::unique_ptr<CheckpointReader> hot_;  // until all of it has been read
   std::unique_ptr<HotBlock> block_;
   std::atomic<bool> full_{false};        // the cache has no more room
   std::vector<uint64_t> whole_blocks_;   // to be read yet, the next one last

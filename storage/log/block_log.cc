@@ -64,7 +64,7 @@ std::optional<BlockLog::Appended> BlockLog::Append(Record record, Position below
     MutexLock lock(mutex_);
     const bool copy = record.version != 0;
     if (!accepts_writes() || (out_of_credit() && !copy)) return std::nullopt;
-    if (!no_space_.ok() && !copy && !record.tombstone) return std::nullopt;
+    if (!no_space_.ok() && !copy && (last_space_ || !record.tombstone)) return std::nullopt;
     if (!MakeRoom(record)) return std::nullopt;
     if (open_->position_of(open_->bytes) > below) return std::nullopt;
     if (record.version == 0) record.version = next_version_++;
@@ -214,7 +214,7 @@ void BlockLog::WhenRoom(Done done, For what) {
     MutexLock lock(mutex_);
     status = closed_ ? absl::UnavailableError("the store is closing") : failure_;
     if (status.ok()) status = no_room_;
-    if (status.ok() && what == For::kWrites) status = no_space_;
+    if (status.ok() && (what == For::kWrites || (what == For::kDeletes && last_space_))) status = no_space_;
     if (status.ok()) {
       if (what == For::kCopies) {
         parked_copies_.push_back(std::move(done));
@@ -243,10 +243,12 @@ std::optional<DecodedRecord> BlockLog::Resident(Position position) const {
   return decoded;
 }
 
-std::shared_ptr<const void> BlockLog::Pin(Position position) const {
+std::shared_ptr<const void> BlockLog::Pin(Position position, std::string_view found) const {
   if (position >= frozen_below_.load(std::memory_order_acquire)) return nullptr;
   const Block* block = BlockOf(position);
-  if (block->resident.load(std::memory_order_acquire) == nullptr) return nullptr;
+  const char* const data = block->resident.load(std::memory_order_acquire);
+  // The block may have come back since, and what was found be in the cache.
+  if (data == nullptr || found.data() < data || found.data() >= data + block->bytes) return nullptr;
   return block->memory;
 }
 
@@ -315,7 +317,8 @@ std::vector<BlockLog::Usage> BlockLog::usage(uint64_t now_ms) const {
     const uint64_t at_most = std::min<uint64_t>(block->use.record_bytes, block->used);
     usage.push_back({.sequence = block->sequence,
                      .used = block->used,
-                     .live_bytes = block->used - std::min(dead, at_most)});
+                     .live_bytes = block->used - std::min(dead, at_most),
+                     .records = block->use.records});
   }
   return usage;
 }
@@ -332,11 +335,15 @@ std::vector<BlockLog::Written> BlockLog::HoldWritten() const {
   return held;
 }
 
-void BlockLog::VisitResident(absl::FunctionRef<void(const Block&, const BlockMemory&)> visit) const {
+void BlockLog::TakeResident(absl::FunctionRef<void(const Block&, const BlockMemory&)> visit) {
   MutexLock lock(mutex_);
-  for (const Block* block = table_.Next(0); block != nullptr; block = table_.Next(block->sequence)) {
-    if (block->memory != nullptr) visit(*block, *block->memory);
+  for (Block* block = table_.Next(0); block != nullptr; block = table_.Next(block->sequence)) {
+    if (block->memory == nullptr) continue;
+    visit(*block, *block->memory);
+    block->resident.store(nullptr, std::memory_order_relaxed);
+    block->memory.reset();
   }
+  resident_.clear();
 }
 
 uint64_t BlockLog::DeadBytesIn(uint64_t sequence) const {

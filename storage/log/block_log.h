@@ -90,7 +90,7 @@ class BlockLog {
   // Calls `done` when everything appended so far is on the disk, perhaps at once. UNKNOWN if the sync failed.
   void WhenDurable(Done done);
   // Calls `done` with OK when the committer has made room, later, or with the reason why there is none,
-  // perhaps at once. kDeletes: they may use the space that is kept for them. kCopies: for records that have
+  // perhaps at once. kDeletes: they may use half of the space that is kept. kCopies: for records that have
   // their versions; they may as well, and are not throttled.
   enum class For { kWrites, kDeletes, kCopies };
   void WhenRoom(Done done, For what = For::kWrites);
@@ -105,9 +105,9 @@ class BlockLog {
   // The record at `position` if its block is in memory. Under a latch, and the views live until it is
   // released.
   std::optional<DecodedRecord> Resident(Position position) const;
-  // Keeps the block of a resident record in memory. Under a latch. nullptr while the record may still be
-  // updated in place.
-  std::shared_ptr<const void> Pin(Position position) const;
+  // Keeps what was found of a resident record in memory. Under the same latch. nullptr if it lies elsewhere,
+  // or while the record may still be updated in place.
+  std::shared_ptr<const void> Pin(Position position, std::string_view found) const;
   // Keeps the block of a record that is not resident, to read it from the disk without a latch. Under a
   // latch. Empty: the block is gone, and nothing that lives was in it.
   BlockHold Hold(Position position) const;
@@ -153,6 +153,7 @@ class BlockLog {
     uint64_t sequence = 0;
     uint64_t used = 0;
     uint64_t live_bytes = 0;  // of used; estimated, see Block::dead_bytes
+    uint64_t records = 0;
   };
   // Of every block that is sealed and on the disk, in their order.
   std::vector<Usage> usage(uint64_t now_ms) const;
@@ -197,8 +198,8 @@ class BlockLog {
   // the log by then, or memory is short, nothing happens.
   void Readmit(uint64_t sequence, std::shared_ptr<BlockMemory> memory);
 
-  // After Close: every block that is in memory.
-  void VisitResident(absl::FunctionRef<void(const Block&, const BlockMemory&)> visit) const;
+  // After Close: every block that is in memory; its memory goes as soon as it has been visited.
+  void TakeResident(absl::FunctionRef<void(const Block&, const BlockMemory&)> visit);
 
   Counters counters() const;
   uint32_t block_bytes() const { return config_.block_bytes; }
@@ -277,7 +278,7 @@ class BlockLog {
   bool FreeMemory(uint64_t bytes, Urgency urgency);
   bool IsReadyToLeave(const Block& block);
   bool EvictOldest(Urgency urgency);
-  void TakeBack(uint64_t sequence, std::shared_ptr<BlockMemory> memory);
+  void TakeBack();
   void StopCopying();
   absl::StatusOr<uint64_t> TakeNumbers(uint32_t count);
   void SetNumbersAside(const absl::Status& log_status);
@@ -305,11 +306,17 @@ class BlockLog {
   int64_t credit_ ABSL_GUARDED_BY(mutex_) = 0;  // bytes; a record may overdraw it
   uint64_t pace_ ABSL_GUARDED_BY(mutex_) = 0;
   bool pace_scheduled_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::Status failure_ ABSL_GUARDED_BY(mutex_);   // of a write or sync: final
-  absl::Status no_room_ ABSL_GUARDED_BY(mutex_);   // why the next block could not be made; tried again
-  absl::Status no_space_ ABSL_GUARDED_BY(mutex_);  // why only deletes and copies are taken; looked at again
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);     // of a write or sync: final
+  absl::Status no_room_ ABSL_GUARDED_BY(mutex_);     // why the next block could not be made; tried again
+  absl::Status no_space_ ABSL_GUARDED_BY(mutex_);    // why only deletes and copies are taken; looked at again
+  bool last_space_ ABSL_GUARDED_BY(mutex_) = false;  // only copies are
   std::optional<SettingAside> setting_aside_ ABSL_GUARDED_BY(mutex_);
   std::vector<Retiring> retiring_ ABSL_GUARDED_BY(mutex_);
+  struct Readmitted {
+    uint64_t sequence;
+    std::shared_ptr<BlockMemory> memory;
+  };
+  std::vector<Readmitted> readmitted_ ABSL_GUARDED_BY(mutex_);
   bool commit_scheduled_ ABSL_GUARDED_BY(mutex_) = false;
   bool tick_scheduled_ ABSL_GUARDED_BY(mutex_) = false;
   bool retry_scheduled_ ABSL_GUARDED_BY(mutex_) = false;

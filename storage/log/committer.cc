@@ -20,7 +20,7 @@ constexpr uint64_t kVersionsPerBlock = uint64_t{1} << 36;
 
 constexpr std::chrono::milliseconds kRetryPause{100};
 
-// As many as a compaction writes, and the writers' own that it needs to begin.
+// The second half is for compaction alone: as many as it writes at a time.
 constexpr uint64_t kKeptBlocks = 12;
 
 }  // namespace
@@ -190,12 +190,15 @@ void BlockLog::LookAtSpace() {
   const uint64_t kept = kKeptBlocks * uint64_t{config_.block_bytes};
   MutexLock lock(mutex_);
   no_space_ = absl::OkStatus();
+  last_space_ = false;
   if (!available.ok() || *available >= kept) return;
   no_space_ = absl::ResourceExhaustedError(
       fmt::format("the disk of {} has only {} bytes left, and {} are kept for deletes and for compaction: "
                   "delete keys, or give it more space",
                   config_.directory, *available, kept));
-  ScheduleRetry();
+  last_space_ = *available < kept / 2;
+  // While the log is being opened, nobody may run beside it; it looks again when it is open.
+  if (open_ != nullptr) ScheduleRetry();
 }
 
 absl::Status BlockLog::PrepareNextBlock(Urgency urgency) {
@@ -426,22 +429,33 @@ bool BlockLog::EvictOldest(Urgency urgency) {
 }
 
 void BlockLog::Readmit(uint64_t sequence, std::shared_ptr<BlockMemory> memory) {
-  world_.commits.Run([this, gate = gate_, sequence, memory = std::move(memory)]() mutable {
+  {
+    MutexLock lock(mutex_);
+    readmitted_.push_back({sequence, std::move(memory)});
+  }
+  world_.commits.Run([this, gate = gate_] {
     if (!gate->Enter()) return;
-    TakeBack(sequence, std::move(memory));
+    TakeBack();
     gate->Leave();
   });
 }
 
-void BlockLog::TakeBack(uint64_t sequence, std::shared_ptr<BlockMemory> memory) {
-  Block* const block = table_.Find(sequence);
-  if (block == nullptr || block->memory != nullptr || leaving_ != nullptr) return;
-  block->memory = std::move(memory);
-  block->resident.store(block->memory->data(), std::memory_order_release);
-  const auto after = std::find_if(resident_.begin(), resident_.end(),
-                                  [&](const Block* each) { return each->sequence > sequence; });
-  resident_.insert(after, block);
-  resident_blocks_.fetch_add(1, std::memory_order_relaxed);
+void BlockLog::TakeBack() {
+  std::vector<Readmitted> blocks;
+  {
+    MutexLock lock(mutex_);
+    blocks.swap(readmitted_);
+  }
+  for (auto& [sequence, memory] : blocks) {
+    Block* const block = table_.Find(sequence);
+    if (block == nullptr || block->memory != nullptr || leaving_ != nullptr) continue;
+    block->memory = std::move(memory);
+    block->resident.store(block->memory->data(), std::memory_order_release);
+    const auto after = std::find_if(resident_.begin(), resident_.end(),
+                                    [&](const Block* each) { return each->sequence > block->sequence; });
+    resident_.insert(after, block);
+    resident_blocks_.fetch_add(1, std::memory_order_relaxed);
+  }
 }
 
 absl::StatusOr<BlockLog::End> BlockLog::Close() {

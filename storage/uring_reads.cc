@@ -315,13 +315,10 @@ void UringReads::SubmitAll(std::span<DiskRead> reads) {
     for (DiskRead& read : reads) ring_->Add(std::move(read));
     return;
   }
-  bool wake;
-  {
-    MutexLock lock(mutex_);
-    std::move(reads.begin(), reads.end(), std::back_inserter(submitted_));
-    wake = std::exchange(asleep_, false);
-  }
-  if (wake) ring_->Interrupt();
+  // Under the lock: a read may complete at once, and whoever waited for it destroy this.
+  MutexLock lock(mutex_);
+  std::move(reads.begin(), reads.end(), std::back_inserter(submitted_));
+  if (std::exchange(asleep_, false)) ring_->Interrupt();
 }
 
 void UringReads::Drive() {

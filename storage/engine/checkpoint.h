@@ -84,8 +84,6 @@ class CheckpointWriter {
   // Durable when it returns.
   absl::Status Finish(const CheckpointState& state);
 
-  uint64_t bytes() const { return at_; }
-
  private:
   CheckpointWriter(const std::string& directory, const StoreIdentity& identity, size_t partitions,
                    FileSystem& files, std::unique_ptr<File> file);

@@ -112,9 +112,6 @@ absl::Status Checkpointer::CheckSpace() const {
 }
 
 absl::Status Checkpointer::Begin() {
-  // One that a close has cut short goes first: it has the memory, and would take the new draft for its own.
-  writer_.reset();
-  memory_ = {};
   if (absl::Status status = CheckSpace(); !status.ok()) return status;
   const uint64_t buffer = std::clamp(parts_.budget.limit() / kBufferShare, kMinBufferBytes, kMaxBufferBytes);
   memory_ = parts_.budget.Take(MemoryBudget::Share::kCompaction, buffer);

@@ -17,7 +17,7 @@ namespace thermocline::storage {
 // compared with the key in the record; there may be several for a hash.
 //
 // The hash's first bits choose a partition: a latch, and a table that it guards. A table grows in place,
-// under with each write, under the latch that the write holds anyway, whatever its size.
+// a little with some writes, under the latch that the write holds anyway, whatever its size.
 //
 // Thread-safe: each partition through its latch. All bulk memory is taken from the budget's index share.
 class HashIndex {

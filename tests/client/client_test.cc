@@ -200,6 +200,8 @@ TEST_F(ClientTest, AWriteWaitsForAConnectionAndIsSentOnce) {
   const auto client = Connect();
   const int port = server_.port();
   server_.Stop();
+  // Only when the client has noticed: a write that is under way as the connection breaks has failed.
+  ASSERT_FALSE(client->Get("k", {.timeout = milliseconds(100)}).ok());
   std::promise<absl::StatusOr<WriteResult>> promise;
   client->SetAsync("k", "v", [&](auto result) { promise.set_value(std::move(result)); });
   std::this_thread::sleep_for(milliseconds(100));

@@ -20,6 +20,7 @@ constexpr uint64_t kMaxMemoryBytes = uint64_t{16} << 40;
 constexpr std::chrono::milliseconds kMinFlushInterval(1);
 constexpr std::chrono::milliseconds kMaxFlushInterval(60'000);
 constexpr int kMaxReadThreads = 256;
+constexpr int kMaxIoThreads = 256;
 constexpr std::array kLogLevels = {"trace", "debug", "info", "warn", "error"};
 
 struct Unit {
@@ -45,7 +46,12 @@ struct Texts {
   std::string memory = "1GiB";
   std::string block_size = "0";
   std::string flush_interval = "100ms";
+  std::string disk_reads = "auto";
   std::string read_threads = "16";
+  std::string io_threads = "0";
+  std::string tls_cert;
+  std::string tls_key;
+  std::string tls_client_ca;
   std::string log_level = "info";
 };
 
@@ -132,13 +138,39 @@ absl::Status ReadFlushInterval(const std::string& text, Config& config) {
   return absl::OkStatus();
 }
 
-absl::Status ReadReadThreads(const std::string& text, Config& config) {
-  const char* const end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, config.read_threads);
-  if (error != std::errc() || stop != end || config.read_threads < 1 ||
-      config.read_threads > kMaxReadThreads) {
-    return Refuse("read-threads", text, fmt::format("give a whole number from 1 to {}", kMaxReadThreads));
+absl::Status ReadDiskReads(const std::string& text, Config& config) {
+  using storage::DiskReadsChoice;
+  if (text == "auto") {
+    config.disk_reads = DiskReadsChoice::kAuto;
+  } else if (text == "io_uring") {
+    config.disk_reads = DiskReadsChoice::kIoUring;
+  } else if (text == "threads") {
+    config.disk_reads = DiskReadsChoice::kThreads;
+  } else {
+    return Refuse("disk-reads", text, "give auto, io_uring or threads");
   }
+  return absl::OkStatus();
+}
+
+absl::Status ReadCount(std::string_view flag, const std::string& text, int least, int most, int& count) {
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, count);
+  if (error != std::errc() || stop != end || count < least || count > most) {
+    return Refuse(flag, text, fmt::format("give a whole number from {} to {}", least, most));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadTls(const Texts& texts, Config& config) {
+  if (texts.tls_cert.empty() != texts.tls_key.empty()) {
+    return absl::InvalidArgumentError("--tls-cert and --tls-key belong together: give both, or none of them");
+  }
+  if (!texts.tls_client_ca.empty() && texts.tls_cert.empty()) {
+    return absl::InvalidArgumentError("--tls-client-ca needs --tls-cert and --tls-key: there is no TLS without them");
+  }
+  config.tls_certificate = texts.tls_cert;
+  config.tls_key = texts.tls_key;
+  config.tls_client_ca = texts.tls_client_ca;
   return absl::OkStatus();
 }
 
@@ -157,7 +189,10 @@ absl::StatusOr<Config> Understand(const Texts& texts) {
   status.Update(ReadMemory(texts.memory, config));
   status.Update(ReadBlockSize(texts.block_size, config));
   status.Update(ReadFlushInterval(texts.flush_interval, config));
-  status.Update(ReadReadThreads(texts.read_threads, config));
+  status.Update(ReadDiskReads(texts.disk_reads, config));
+  status.Update(ReadCount("read-threads", texts.read_threads, 1, kMaxReadThreads, config.read_threads));
+  status.Update(ReadCount("io-threads", texts.io_threads, 0, kMaxIoThreads, config.io_threads));
+  status.Update(ReadTls(texts, config));
   status.Update(ReadLogLevel(texts.log_level, config));
   if (!status.ok()) return status;
   return config;
@@ -188,9 +223,22 @@ void Describe(CLI::App& app, Texts& texts) {
   add("--flush-interval", texts.flush_interval, "TIME",
       "A write of class MEMORY is on the disk after at most this\n"
       "long: 1ms to 1m.");
+  add("--disk-reads", texts.disk_reads, "HOW",
+      "How values are read from the disk: io_uring, threads, or auto:\n"
+      "io_uring where the system allows it.");
   add("--read-threads", texts.read_threads, "N",
-      "How many values are read from the disk at the same time: 1 to\n"
-      "256.");
+      "How many threads read from the disk what does not go through\n"
+      "io_uring: 1 to 256.");
+  add("--io-threads", texts.io_threads, "N",
+      "How many threads serve connections: 1 to 256; 0: one for each\n"
+      "processor.");
+  add("--tls-cert", texts.tls_cert, "FILE",
+      "Serve over TLS only, with this certificate and its chain (PEM).\n"
+      "Goes with --tls-key.");
+  add("--tls-key", texts.tls_key, "FILE", "The certificate's private key (PEM).");
+  add("--tls-client-ca", texts.tls_client_ca, "FILE",
+      "Serve only clients with a certificate that one of these has\n"
+      "signed (PEM).");
   add("--log-level", texts.log_level, "LEVEL",
       "How much to log on stderr: trace, debug, info, warn or error.");
   app.set_version_flag("--version", "thermocline-server " THERMOCLINE_VERSION, "Print the version and leave.")
@@ -226,7 +274,7 @@ std::string Explain(const CLI::ParseError& error, const CLI::App& app) {
     }
     return fmt::format(
         "config file {}: unknown key '{}'; known are listen, data, memory, block-size, flush-interval, "
-        "read-threads and log-level",
+        "disk-reads, read-threads, io-threads, tls-cert, tls-key, tls-client-ca and log-level",
         file, key);
   }
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::FileError)) return "--config " + what;

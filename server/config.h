@@ -8,6 +8,8 @@
 
 #include "absl/status/statusor.h"
 
+#include "storage/disk_reads.h"
+
 namespace thermocline::server {
 
 // What a server is told at its start. Every value has been checked on its own; what depends on the machine (a
@@ -20,7 +22,12 @@ struct Config {
   uint64_t memory_bytes = uint64_t{1} << 30;
   uint32_t block_bytes = 0;  // 0: chosen from the memory
   std::chrono::milliseconds flush_interval{100};
+  storage::DiskReadsChoice disk_reads = storage::DiskReadsChoice::kAuto;
   int read_threads = 16;
+  int io_threads = 0;  // 0: one for each processor
+  std::string tls_certificate;  // PEM files; all empty: plain text
+  std::string tls_key;
+  std::string tls_client_ca;
   std::string log_level = "info";  // trace, debug, info, warn or error
 };
 

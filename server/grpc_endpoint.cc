@@ -1,354 +1,186 @@
 #include "server/grpc_endpoint.h"
 
-#include <atomic>
-#include <cerrno>
-#include <condition_variable>
-#include <cstring>
-#include <memory>
-#include <mutex>
-#include <optional>
+#include <string>
 #include <string_view>
-#include <sys/socket.h>
-#include <unistd.h>
 #include <utility>
+#include <vector>
 
-#include "fmt/format.h"
-#include "grpcpp/ext/proto_server_reflection_plugin.h"
-#include "grpcpp/grpcpp.h"
-#include "grpcpp/health_check_service_interface.h"
-#include "grpcpp/resource_quota.h"
-#include <netdb.h>
+#include "absl/status/status.h"
 
-#include "server/config.h"
-#include "server/status.h"
-#include "thermocline/v1/admin.grpc.pb.h"
-#include "thermocline/v1/key_value.grpc.pb.h"
+#include "server/rpc/call.h"
+#include "server/rpc/endpoint.h"
+#include "server/rpc/exchange.h"
+#include "server/rpc/streams.h"
+#include "server/rpc/unary.h"
+#include "server/service/health.h"
+#include "server/service/reflection.h"
 
 namespace thermocline::server {
 namespace {
 
-// How long clients have to close their connections after the last call.
-constexpr std::chrono::milliseconds kGoodbye(100);
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+using grpc::reflection::v1alpha::ServerReflectionRequest;
+using grpc::reflection::v1alpha::ServerReflectionResponse;
 
-grpc::Status ToGrpc(const absl::Status& status) {
-  return {static_cast<grpc::StatusCode>(WireCode(status)), std::string(status.message())};
+constexpr char kKeyValue[] = "thermocline.v1.KeyValue";
+constexpr char kAdmin[] = "thermocline.v1.Admin";
+constexpr char kHealth[] = "grpc.health.v1.Health";
+constexpr char kReflection[] = "grpc.reflection.v1.ServerReflection";
+constexpr char kReflectionAlpha[] = "grpc.reflection.v1alpha.ServerReflection";
+
+std::vector<std::string> Services() { return {kKeyValue, kAdmin, kHealth, kReflection, kReflectionAlpha}; }
+
+std::string Path(std::string_view service, std::string_view method) {
+  return std::string("/").append(service).append("/").append(method);
 }
 
-// Counts the calls under way, and refuses new ones once it is closed. Thread-safe.
-class CallGate {
- public:
-  // Makes its owner a call under way, as long as it lives, unless the gate is closed.
-  class Pass {
-   public:
-    explicit Pass(CallGate& gate) : gate_(gate), valid_(gate.Enter()) {}
-    ~Pass() {
-      if (valid_) gate_.Leave();
-    }
-    Pass(const Pass&) = delete;
-    Pass& operator=(const Pass&) = delete;
+// Binds a method of a service that takes a request, a response and a completion.
+template <typename Service, typename Request, typename Response>
+std::unique_ptr<rpc::Method> Unary(Service& service,
+                                   void (Service::*method)(const Request&, Response*, KeyValueService::Done)) {
+  return std::make_unique<rpc::UnaryMethod<Request, Response>>(
+      [&service, method](const Request& request, Response* response, KeyValueService::Done done) {
+        (service.*method)(request, response, std::move(done));
+      });
+}
 
-    bool valid() const { return valid_; }
+void AddKeyValue(KeyValueService& service, rpc::Methods& methods) {
+  methods.Add(Path(kKeyValue, "Get"), Unary(service, &KeyValueService::Get));
+  methods.Add(Path(kKeyValue, "Set"), Unary(service, &KeyValueService::Set));
+  methods.Add(Path(kKeyValue, "Delete"), Unary(service, &KeyValueService::Delete));
+  methods.Add(Path(kKeyValue, "BatchGet"), Unary(service, &KeyValueService::BatchGet));
+  methods.Add(Path(kKeyValue, "BatchWrite"), Unary(service, &KeyValueService::BatchWrite));
+  using Scan = rpc::ServerStreamMethod<v1::ScanRequest, v1::ScanResponse>;
+  methods.Add(Path(kKeyValue, "Scan"),
+              std::make_unique<Scan>([&service](const v1::ScanRequest& request) -> absl::StatusOr<Scan::Next> {
+                absl::StatusOr<ScanReader> reader = service.Scan(request);
+                if (!reader.ok()) return reader.status();
+                return [reader = *std::move(reader)](v1::ScanResponse* page, Scan::NextDone done) mutable {
+                  reader.Next(page, std::move(done));
+                };
+              }));
+}
+
+void AddAdmin(AdminService& service, rpc::Methods& methods) {
+  using Stats = rpc::UnaryMethod<v1::StatsRequest, v1::StatsResponse>;
+  methods.Add(Path(kAdmin, "Stats"),
+              std::make_unique<Stats>([&service](const v1::StatsRequest& request, v1::StatsResponse* response,
+                                                 Stats::Done done) {
+                service.Stats(request, response);
+                done(absl::OkStatus());
+              }));
+  using Flush = rpc::UnaryMethod<v1::FlushRequest, v1::FlushResponse>;
+  methods.Add(Path(kAdmin, "Flush"),
+              std::make_unique<Flush>(
+                  [&service](const v1::FlushRequest& request, v1::FlushResponse*, Flush::Done done) {
+                    service.Flush(request, std::move(done));
+                  }));
+  using Compact = rpc::DetachedMethod<v1::CompactRequest, v1::CompactResponse>;
+  methods.Add(Path(kAdmin, "Compact"),
+              std::make_unique<Compact>([&service](const v1::CompactRequest& request, Compact::Done done) {
+                service.Compact(request, std::move(done));
+              }));
+}
+
+// Tells the state of a service, and stays open. The state changes once, when the server stops, and then every
+// call ends.
+class WatchMethod final : public rpc::Method {
+ public:
+  explicit WatchMethod(const HealthService& service) : service_(service) {}
+
+  rpc::Exchange* Start(rpc::Call& call) override { return new Watch(call, service_); }
+
+ private:
+  class Watch final : public rpc::Exchange {
+   public:
+    Watch(rpc::Call& call, const HealthService& service) : call_(call), service_(service) {}
+
+    void OnMessage(std::string_view message) override {
+      if (absl::Status status = request_.Read(message); !status.ok()) return Finish(status);
+      HealthCheckResponse response;
+      service_.Look(request_.value(), &response);
+      static_cast<void>(call_.Send(response));  // if it fails, OnGone has been called
+    }
+    void OnEnd() override {
+      if (absl::Status status = request_.End(); !status.ok()) Finish(status);
+    }
+    void OnGone() override { delete this; }
 
    private:
-    CallGate& gate_;
-    const bool valid_;
+    void Finish(const absl::Status& status) {
+      call_.Finish(status);
+      delete this;
+    }
+
+    rpc::Call& call_;
+    const HealthService& service_;
+    rpc::SingleRequest<HealthCheckRequest> request_;
   };
 
-  // Returns when no call is under way any more, or after `patience`.
-  void Close(std::chrono::milliseconds patience) {
-    std::unique_lock lock(mutex_);
-    closed_ = true;
-    empty_.wait_for(lock, patience, [this] { return inside_ == 0; });
-  }
-
- private:
-  bool Enter() {
-    std::lock_guard lock(mutex_);
-    if (closed_) return false;
-    ++inside_;
-    return true;
-  }
-
-  void Leave() {
-    std::lock_guard lock(mutex_);
-    if (--inside_ == 0) empty_.notify_all();
-  }
-
-  std::mutex mutex_;
-  std::condition_variable empty_;
-  bool closed_ = false;  // guarded by mutex_
-  int inside_ = 0;       // guarded by mutex_
+  const HealthService& service_;
 };
 
-const grpc::Status& Stopping() {
-  static const grpc::Status status(grpc::StatusCode::UNAVAILABLE, "the server is stopping");
-  return status;
+void AddHealth(HealthService& service, rpc::Methods& methods) {
+  using Check = rpc::UnaryMethod<HealthCheckRequest, HealthCheckResponse>;
+  // Its codes are those of its protocol.
+  methods.Add(Path(kHealth, "Check"),
+              std::make_unique<Check>(
+                  [&service](const HealthCheckRequest& request, HealthCheckResponse* response, Check::Done done) {
+                    done(service.Check(request, response));
+                  },
+                  [](const absl::Status& status) { return static_cast<int>(status.code()); }));
+  methods.Add(Path(kHealth, "Watch"), std::make_unique<WatchMethod>(service));
 }
 
-// One call with one answer; gRPC owns it until OnDone, when the answer has been sent.
-class UnaryCall : public grpc::ServerUnaryReactor {
- public:
-  explicit UnaryCall(CallGate& gate) : pass_(gate) {
-    if (!pass_.valid()) Finish(Stopping());
+void AddReflection(const ReflectionService& service, rpc::Methods& methods) {
+  using Info = rpc::DialogueMethod<ServerReflectionRequest, ServerReflectionResponse>;
+  // Both versions have the same messages.
+  for (const char* const name : {kReflection, kReflectionAlpha}) {
+    methods.Add(Path(name, "ServerReflectionInfo"),
+                std::make_unique<Info>(
+                    [&service](const ServerReflectionRequest& request, ServerReflectionResponse* response) {
+                      service.Answer(request, response);
+                      return absl::OkStatus();
+                    }));
   }
-
-  // False: refused, and already finished.
-  bool entered() const { return pass_.valid(); }
-
-  KeyValueService::Done Done() {
-    return [this](const absl::Status& status) { Finish(ToGrpc(status)); };
-  }
-
-  void OnDone() override { delete this; }
-
- private:
-  const CallGate::Pass pass_;
-};
-
-// One Scan call; gRPC owns it until OnDone.
-class ScanCall : public grpc::ServerWriteReactor<v1::ScanResponse> {
- public:
-  ScanCall(CallGate& gate, KeyValueService& service, const v1::ScanRequest& request) : pass_(gate) {
-    if (!pass_.valid()) {
-      Finish(Stopping());
-    } else if (absl::StatusOr<ScanReader> reader = service.Scan(request); reader.ok()) {
-      reader_.emplace(*std::move(reader));
-      ReadPage();
-    } else {
-      Finish(ToGrpc(reader.status()));
-    }
-  }
-
-  // The client took the page (or gRPC's buffers have room for it): only now is the next one read. A cancelled
-  // call fails its next write, and that ends it.
-  void OnWriteDone(bool ok) override {
-    if (!ok) return Finish(grpc::Status::CANCELLED);
-    if (!more_) return Finish(grpc::Status::OK);
-    ReadPage();
-  }
-
-  void OnDone() override { delete this; }
-
- private:
-  void ReadPage() {
-    page_.Clear();
-    reader_->Next(&page_, [this](absl::StatusOr<bool> more) {
-      if (!more.ok()) return Finish(ToGrpc(more.status()));
-      more_ = *more;
-      StartWrite(&page_);
-    });
-  }
-
-  const CallGate::Pass pass_;
-  std::optional<ScanReader> reader_;
-  v1::ScanResponse page_;
-  bool more_ = false;
-};
-
-// One Compact call; gRPC owns it until OnDone. Compaction may take hours, so the call does not wait for it
-// when the client leaves or the endpoint stops: it is cancelled and ends, and compaction goes on. Therefore
-// it is no call under way for the gate either.
-class CompactCall : public grpc::ServerUnaryReactor {
- public:
-  CompactCall(CallGate& gate, AdminService& service, const v1::CompactRequest& request,
-              v1::CompactResponse* response)
-      : response_(response) {
-    const CallGate::Pass pass(gate);
-    if (!pass.valid()) {
-      Take(*open_)->Finish(Stopping());
-      return;
-    }
-    service.Compact(request, [open = open_](absl::StatusOr<v1::CompactResponse> answer) {
-      if (CompactCall* const call = Take(*open); call != nullptr) call->Answer(answer);
-    });
-  }
-
-  void OnCancel() override {
-    if (CompactCall* const call = Take(*open_); call != nullptr) call->Finish(grpc::Status::CANCELLED);
-  }
-
-  void OnDone() override { delete this; }
-
- private:
-  // The call that is to be finished: at the end of compaction or when it is cancelled, whichever comes first.
-  // For who comes second it may be gone already.
-  using Open = std::atomic<CompactCall*>;
-  static CompactCall* Take(Open& open) { return open.exchange(nullptr, std::memory_order_relaxed); }
-
-  void Answer(absl::StatusOr<v1::CompactResponse>& answer) {
-    if (answer.ok()) response_->Swap(&*answer);
-    Finish(ToGrpc(answer.status()));
-  }
-
-  v1::CompactResponse* const response_;
-  const std::shared_ptr<Open> open_ = std::make_shared<Open>(this);
-};
-
-class KeyValueBinding : public v1::KeyValue::CallbackService {
- public:
-  KeyValueBinding(CallGate& gate, KeyValueService& service) : gate_(gate), service_(service) {}
-
-  grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext*, const v1::GetRequest* request,
-                                v1::GetResponse* response) override {
-    return Bind(&KeyValueService::Get, *request, response);
-  }
-  grpc::ServerUnaryReactor* Set(grpc::CallbackServerContext*, const v1::SetRequest* request,
-                                v1::WriteResponse* response) override {
-    return Bind(&KeyValueService::Set, *request, response);
-  }
-  grpc::ServerUnaryReactor* Delete(grpc::CallbackServerContext*, const v1::DeleteRequest* request,
-                                   v1::WriteResponse* response) override {
-    return Bind(&KeyValueService::Delete, *request, response);
-  }
-  grpc::ServerUnaryReactor* BatchGet(grpc::CallbackServerContext*, const v1::BatchGetRequest* request,
-                                     v1::BatchGetResponse* response) override {
-    return Bind(&KeyValueService::BatchGet, *request, response);
-  }
-  grpc::ServerUnaryReactor* BatchWrite(grpc::CallbackServerContext*, const v1::BatchWriteRequest* request,
-                                       v1::BatchWriteResponse* response) override {
-    return Bind(&KeyValueService::BatchWrite, *request, response);
-  }
-  grpc::ServerWriteReactor<v1::ScanResponse>* Scan(grpc::CallbackServerContext*,
-                                                   const v1::ScanRequest* request) override {
-    return new ScanCall(gate_, service_, *request);
-  }
-
- private:
-  template <typename Request, typename Response>
-  grpc::ServerUnaryReactor* Bind(void (KeyValueService::*method)(const Request&, Response*,
-                                                                 KeyValueService::Done),
-                                 const Request& request, Response* response) {
-    auto* const call = new UnaryCall(gate_);
-    if (call->entered()) (service_.*method)(request, response, call->Done());
-    return call;
-  }
-
-  CallGate& gate_;
-  KeyValueService& service_;
-};
-
-class AdminBinding : public v1::Admin::CallbackService {
- public:
-  AdminBinding(CallGate& gate, AdminService& service) : gate_(gate), service_(service) {}
-
-  grpc::ServerUnaryReactor* Stats(grpc::CallbackServerContext*, const v1::StatsRequest* request,
-                                  v1::StatsResponse* response) override {
-    auto* const call = new UnaryCall(gate_);
-    if (call->entered()) {
-      service_.Stats(*request, response);
-      call->Finish(grpc::Status::OK);
-    }
-    return call;
-  }
-  grpc::ServerUnaryReactor* Flush(grpc::CallbackServerContext*, const v1::FlushRequest* request,
-                                  v1::FlushResponse*) override {
-    auto* const call = new UnaryCall(gate_);
-    if (call->entered()) service_.Flush(*request, call->Done());
-    return call;
-  }
-  grpc::ServerUnaryReactor* Compact(grpc::CallbackServerContext*, const v1::CompactRequest* request,
-                                    v1::CompactResponse* response) override {
-    return new CompactCall(gate_, service_, *request, response);
-  }
-
- private:
-  CallGate& gate_;
-  AdminService& service_;
-};
-
-// Why the address cannot be listened on: gRPC only logs it, so we ask the system ourselves.
-std::string WhyNotListening(const std::string& host, uint16_t port) {
-  addrinfo hints = {};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  addrinfo* addresses = nullptr;
-  const std::string service = std::to_string(port);
-  if (const int error = getaddrinfo(host.c_str(), service.c_str(), &hints, &addresses); error != 0) {
-    return fmt::format("{}", gai_strerror(error));
-  }
-  std::string reason = "gRPC refused it";
-  for (const addrinfo* address = addresses; address != nullptr; address = address->ai_next) {
-    const int probe = socket(address->ai_family, address->ai_socktype | SOCK_CLOEXEC, address->ai_protocol);
-    if (probe < 0) continue;
-    const int one = 1;
-    setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    if (bind(probe, address->ai_addr, address->ai_addrlen) != 0 || listen(probe, 1) != 0) {
-      reason = errno == EADDRINUSE ? fmt::format("port {} is already in use by another program", port)
-                                   : std::string(std::strerror(errno));
-    }
-    close(probe);
-  }
-  freeaddrinfo(addresses);
-  return reason;
-}
-
-void SetLimits(grpc::ServerBuilder& builder, const GrpcEndpoint::Options& options) {
-  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  // Two servers on one port would each get a part of the clients.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  grpc::ResourceQuota quota("server");
-  quota.Resize(options.buffer_bytes);
-  builder.SetResourceQuota(quota);
-  // The reflection service is the only one that needs polling threads of its own.
-  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
 }
 
 }  // namespace
 
 class GrpcEndpoint::Impl {
  public:
-  Impl(KeyValueService& key_value, AdminService& admin)
-      : key_value_(gate_, key_value), admin_(gate_, admin) {}
-
-  absl::Status Start(const Options& options) {
-    static const bool plugins = [] {
-      grpc::EnableDefaultHealthCheckService(true);
-      grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-      return true;
-    }();
-    static_cast<void>(plugins);
-    grpc::ServerBuilder builder;
-    SetLimits(builder, options);
-    const std::string address = HostPort(options.host, options.port);
-    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
-    builder.RegisterService(&key_value_);
-    builder.RegisterService(&admin_);
-    server_ = builder.BuildAndStart();
-    if (server_ == nullptr || port_ == 0) {
-      return absl::UnavailableError(
-          fmt::format("cannot listen on {}: {}", address, WhyNotListening(options.host, options.port)));
-    }
-    SetHealth(true);
+  absl::Status Start(const Options& options, KeyValueService& key_value, AdminService& admin) {
+    rpc::Methods methods;
+    AddKeyValue(key_value, methods);
+    AddAdmin(admin, methods);
+    AddHealth(health_, methods);
+    AddReflection(reflection_, methods);
+    rpc::Endpoint::Options rpc_options;
+    rpc_options.host = options.host;
+    rpc_options.port = options.port;
+    rpc_options.loops = options.loops;
+    rpc_options.max_message_bytes = kMaxMessageBytes;
+    rpc_options.hold_bytes = static_cast<int64_t>(options.buffer_bytes);
+    rpc_options.tls = options.tls;
+    absl::StatusOr<std::unique_ptr<rpc::Endpoint>> endpoint =
+        rpc::Endpoint::Start(rpc_options, std::move(methods));
+    if (!endpoint.ok()) return endpoint.status();
+    endpoint_ = *std::move(endpoint);
     return absl::OkStatus();
   }
 
   void Stop(std::chrono::milliseconds patience) {
-    if (server_ == nullptr) return;
-    SetHealth(false);
-    gate_.Close(patience);
-    // gRPC would also wait for idle connections, and a client that is idle may notice only seconds later.
-    server_->Shutdown(std::chrono::system_clock::now() + kGoodbye);
-    server_->Wait();
-    server_.reset();
+    health_.StopServing();
+    endpoint_->Stop(patience);
   }
 
-  int port() const { return port_; }
+  int port() const { return endpoint_->port(); }
 
  private:
-  void SetHealth(bool serving) {
-    grpc::HealthCheckServiceInterface& health = *server_->GetHealthCheckService();
-    health.SetServingStatus(serving);
-    health.SetServingStatus(v1::KeyValue::service_full_name(), serving);
-    health.SetServingStatus(v1::Admin::service_full_name(), serving);
-  }
-
-  CallGate gate_;
-  KeyValueBinding key_value_;
-  AdminBinding admin_;
-  int port_ = 0;
-  std::unique_ptr<grpc::Server> server_;
+  HealthService health_{Services()};
+  const ReflectionService reflection_{Services()};
+  std::unique_ptr<rpc::Endpoint> endpoint_;
 };
 
 GrpcEndpoint::GrpcEndpoint(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -358,8 +190,8 @@ GrpcEndpoint::~GrpcEndpoint() { Stop(std::chrono::milliseconds(0)); }
 absl::StatusOr<std::unique_ptr<GrpcEndpoint>> GrpcEndpoint::Start(const Options& options,
                                                                   KeyValueService& key_value,
                                                                   AdminService& admin) {
-  auto impl = std::make_unique<Impl>(key_value, admin);
-  if (absl::Status status = impl->Start(options); !status.ok()) return status;
+  auto impl = std::make_unique<Impl>();
+  if (absl::Status status = impl->Start(options, key_value, admin); !status.ok()) return status;
   return std::unique_ptr<GrpcEndpoint>(new GrpcEndpoint(std::move(impl)));
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "fmt/format.h"
@@ -14,7 +15,7 @@ namespace {
 
 constexpr std::chrono::seconds kTrimInterval(1);
 
-// How much gRPC may hold of messages under way, before it cuts off calls and connections: a share of the
+// How much requests and answers under way may hold, before calls are refused: a share of the
 // memory number, and never so little that a few of the largest messages at once would be cut off. What it
 // holds comes on top of --memory.
 uint64_t BufferBytes(const Config& config) {
@@ -45,7 +46,7 @@ absl::Status Server::Open(const Config& config) {
   options.memory_bytes = config.memory_bytes;
   options.block_bytes = config.block_bytes;
   options.flush_interval = config.flush_interval;
-  auto disk_reads = storage::OpenDiskReads(storage::DiskReadsChoice::kAuto, config.read_threads);
+  auto disk_reads = storage::OpenDiskReads(config.disk_reads, config.read_threads);
   if (!disk_reads.ok()) return disk_reads.status();
   disk_reads_ = std::move(disk_reads->reads);
   const storage::World world{files_, clock_, random_, reads_, *disk_reads_, commits_, background_};
@@ -62,8 +63,14 @@ absl::Status Server::Open(const Config& config) {
 absl::Status Server::Serve(const Config& config) {
   key_value_ = std::make_unique<KeyValueService>(*engine_, clock_);
   admin_ = std::make_unique<AdminService>(*engine_);
-  GrpcEndpoint::Options options{
-      .host = config.host, .port = config.port, .buffer_bytes = BufferBytes(config)};
+  GrpcEndpoint::Options options;
+  options.host = config.host;
+  options.port = config.port;
+  options.loops = config.io_threads > 0 ? config.io_threads : static_cast<int>(std::thread::hardware_concurrency());
+  options.buffer_bytes = BufferBytes(config);
+  if (!config.tls_certificate.empty()) {
+    options.tls = rpc::TlsFiles{config.tls_certificate, config.tls_key, config.tls_client_ca};
+  }
   absl::StatusOr<std::unique_ptr<GrpcEndpoint>> endpoint = GrpcEndpoint::Start(options, *key_value_, *admin_);
   if (!endpoint.ok()) return endpoint.status();
   endpoint_ = *std::move(endpoint);

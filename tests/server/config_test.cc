@@ -62,13 +62,17 @@ TEST(CommandLineTest, TextsOfTheDefaultsSayWhatConfigSays) {
   EXPECT_EQ(parsed.block_bytes, defaults.block_bytes);
   EXPECT_EQ(parsed.flush_interval, defaults.flush_interval);
   EXPECT_EQ(parsed.read_threads, defaults.read_threads);
+  EXPECT_EQ(parsed.io_threads, defaults.io_threads);
+  EXPECT_EQ(parsed.disk_reads, defaults.disk_reads);
+  EXPECT_EQ(parsed.tls_certificate, defaults.tls_certificate);
   EXPECT_EQ(parsed.log_level, defaults.log_level);
 }
 
 TEST(CommandLineTest, ReadsEveryFlag) {
   const absl::StatusOr<CommandLine> command =
       Parse({"--listen", "[::1]:0", "--data", "/var/lib/a b", "--memory=8GiB", "--block-size", "64KiB",
-             "--flush-interval", "2s", "--read-threads", "3", "--log-level", "debug"});
+             "--flush-interval", "2s", "--read-threads", "3", "--io-threads", "5", "--disk-reads", "threads",
+             "--tls-cert", "c.pem", "--tls-key", "k.pem", "--tls-client-ca", "ca.pem", "--log-level", "debug"});
   ASSERT_TRUE(command.ok()) << command.status();
   EXPECT_EQ(command->config.host, "::1");
   EXPECT_EQ(command->config.port, 0);
@@ -77,6 +81,11 @@ TEST(CommandLineTest, ReadsEveryFlag) {
   EXPECT_EQ(command->config.block_bytes, 64u << 10);
   EXPECT_EQ(command->config.flush_interval, std::chrono::seconds(2));
   EXPECT_EQ(command->config.read_threads, 3);
+  EXPECT_EQ(command->config.io_threads, 5);
+  EXPECT_EQ(command->config.disk_reads, storage::DiskReadsChoice::kThreads);
+  EXPECT_EQ(command->config.tls_certificate, "c.pem");
+  EXPECT_EQ(command->config.tls_key, "k.pem");
+  EXPECT_EQ(command->config.tls_client_ca, "ca.pem");
   EXPECT_EQ(command->config.log_level, "debug");
 }
 
@@ -84,7 +93,8 @@ TEST(CommandLineTest, AnswersHelpAndVersion) {
   const absl::StatusOr<CommandLine> help = Parse({"--help"});
   ASSERT_TRUE(help.ok()) << help.status();
   for (const char* flag : {"--listen", "--data", "--memory", "--block-size", "--flush-interval",
-                           "--read-threads", "--log-level", "--version", "--config"}) {
+                           "--disk-reads", "--read-threads", "--io-threads", "--tls-cert", "--tls-key",
+                           "--tls-client-ca", "--log-level", "--version", "--config"}) {
     EXPECT_THAT(help->answer, HasSubstr(flag));
   }
   const absl::StatusOr<CommandLine> version = Parse({"--version"});
@@ -109,6 +119,10 @@ TEST(CommandLineTest, RefusalsNameFlagValueAndWhatIsAllowed) {
   EXPECT_THAT(Refusal({"--read-threads", "0"}), HasSubstr("1 to 256"));
   EXPECT_THAT(Refusal({"--read-threads", "257"}), HasSubstr("1 to 256"));
   EXPECT_THAT(Refusal({"--read-threads", "8x"}), HasSubstr("'8x'"));
+  EXPECT_THAT(Refusal({"--io-threads", "-1"}), AllOf(HasSubstr("--io-threads"), HasSubstr("0 to 256")));
+  EXPECT_THAT(Refusal({"--disk-reads", "magic"}), AllOf(HasSubstr("'magic'"), HasSubstr("io_uring")));
+  EXPECT_THAT(Refusal({"--tls-cert", "c.pem"}), AllOf(HasSubstr("--tls-key"), HasSubstr("together")));
+  EXPECT_THAT(Refusal({"--tls-client-ca", "c.pem"}), HasSubstr("--tls-cert"));
   EXPECT_THAT(Refusal({"--log-level", "loud"}),
               AllOf(HasSubstr("'loud'"), HasSubstr("trace, debug, info, warn, error")));
   EXPECT_THAT(Refusal({"--data", ""}), HasSubstr("--data"));

@@ -1,0 +1,237 @@
+#include "server/rpc/call.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "fmt/format.h"
+
+#include "server/rpc/connection.h"
+#include "server/rpc/gzip.h"
+
+namespace thermocline::server::rpc {
+namespace {
+
+// A message: a byte that says whether it is compressed, its length, itself.
+constexpr size_t kPrefixBytes = 5;
+// Shorter messages do not get smaller.
+constexpr size_t kMinGzipBytes = 512;
+// Less than this is not counted: it is part of what a connection costs.
+constexpr size_t kUncounted = 16 << 10;
+
+constexpr char kTooMuchHeld[] =
+    "the server holds as many bytes of requests and answers as it may: ask again, with fewer at a time";
+
+std::string HttpFields(int http_status) {
+  std::string fields;
+  AppendHeader(":status", std::to_string(http_status), fields);
+  return fields;
+}
+
+}  // namespace
+
+const RequestHead& Call::head() const { return connection_.head_; }
+
+Loop& Call::loop() const { return connection_.loop(); }
+
+void Call::OnHeaders(const StreamOpening& opening) {
+  if (opening.too_large) {
+    const auto status = absl::ResourceExhaustedError(
+        fmt::format("the metadata has more than {} bytes", Http2Session::kMaxHeaderListBytes));
+    connection_.head_ = RequestHead();
+    connection_.head_.status = status;
+    connection_.method_ = nullptr;
+  } else if (!opening.repeated) {
+    connection_.head_ = ReadRequestHead(opening.headers);
+    connection_.method_ = connection_.options().methods.Find(connection_.head_.path);
+  }
+  Begin(connection_.head_, connection_.method_);
+}
+
+void Call::Begin(const RequestHead& head, Method* method) {
+  head_sent_ = gzip_out_ = paused_ = delivering_ = end_came_ = false;
+  unreturned_ = 0;
+  gzip_in_ = head.gzip;
+  if (head.http_status != 0) {
+    return connection_.session().SendOnlyHead(*this, HttpFields(head.http_status), false);
+  }
+  if (!head.status.ok()) return EndStream(head.status, static_cast<int>(head.status.code()));
+  if (connection_.draining()) {
+    const auto status = absl::UnavailableError("the server is stopping");
+    return EndStream(status, static_cast<int>(status.code()));
+  }
+  if (method == nullptr) {
+    const auto status = absl::UnimplementedError(fmt::format("there is no method {}", head.path));
+    return EndStream(status, static_cast<int>(status.code()));
+  }
+  gzip_out_ = head.gzip && head.accepts_gzip;
+  if (head.timeout) {
+    // Beyond a day it makes no difference, and cannot overflow.
+    const auto timeout = std::min<std::chrono::nanoseconds>(*head.timeout, std::chrono::hours(24));
+    loop().Arm(*this, Loop::Clock::now() + timeout);
+  }
+  // It may have finished the call meanwhile.
+  if (Exchange* const exchange = method->Start(*this); exchange != nullptr) exchange_ = exchange;
+}
+
+void Call::OnData(std::string_view bytes, bool end) {
+  end_came_ = end;
+  unreturned_ += bytes.size();
+  if (exchange_ == nullptr) return ReturnWindow();  // ended by us, and something waits to be sent
+  // As a rule, a message is whole, and is read where it was received.
+  if (inbox_.empty() && !DeliverMessages(bytes)) return;
+  if (!bytes.empty()) {
+    if (!Keep(bytes) || (!paused_ && !DeliverKept())) return;
+  }
+  AfterDelivery();
+}
+
+// False if the call has ended.
+bool Call::Keep(std::string_view bytes) {
+  const size_t size = inbox_.size() + bytes.size();
+  if (size > kUncounted && !hold_.Resize(loop(), static_cast<int64_t>(size))) {
+    Abort(absl::ResourceExhaustedError(kTooMuchHeld));
+    return false;
+  }
+  // Neither as much as a client merely promises, nor twice as much as it sends.
+  if (size > inbox_.capacity()) {
+    size_t wanted = size;
+    if (inbox_.size() >= kPrefixBytes) wanted = kPrefixBytes + LoadBig32(inbox_.data() + 1);
+    inbox_.reserve(std::max(size, std::min(wanted, 2 * size)));
+  }
+  inbox_.append(bytes);
+  return true;
+}
+
+void Call::Resume() {
+  paused_ = false;
+  if (!delivering_ && DeliverKept()) AfterDelivery();
+}
+
+// False if the call has ended.
+bool Call::DeliverKept() {
+  std::string_view bytes = inbox_;
+  if (!DeliverMessages(bytes)) return false;
+  if (bytes.empty()) {
+    inbox_ = std::string();
+    hold_.Release();
+  } else if (bytes.size() < inbox_.size()) {
+    inbox_.erase(0, inbox_.size() - bytes.size());
+  }
+  return true;
+}
+
+void Call::AfterDelivery() {
+  if (paused_) return;
+  if (!end_came_) return ReturnWindow();
+  if (inbox_.empty()) return exchange_->OnEnd();
+  Abort(absl::InternalError("the request ended within a message"));
+}
+
+void Call::ReturnWindow() {
+  if (unreturned_ > 0) connection_.session().Consumed(*this, std::exchange(unreturned_, 0));
+}
+
+// Takes whole messages off the front. False if the call has ended.
+bool Call::DeliverMessages(std::string_view& bytes) {
+  const size_t limit = connection_.options().max_message_bytes;
+  while (bytes.size() >= kPrefixBytes && !paused_) {
+    const size_t length = LoadBig32(bytes.data() + 1);
+    if (length > limit) {
+      Abort(absl::ResourceExhaustedError(
+          fmt::format("the message has {} bytes; the limit is {}", length, limit)));
+      return false;
+    }
+    if (bytes.size() - kPrefixBytes < length) break;
+    const bool compressed = bytes[0] != 0;
+    const std::string_view message = bytes.substr(kPrefixBytes, length);
+    bytes.remove_prefix(kPrefixBytes + length);
+    delivering_ = true;
+    Deliver(compressed, message);
+    delivering_ = false;
+    if (exchange_ == nullptr) return false;
+  }
+  return true;
+}
+
+void Call::Deliver(bool compressed, std::string_view message) {
+  if (!compressed) return exchange_->OnMessage(message);
+  if (!gzip_in_) return Abort(absl::InternalError("a message is compressed, and grpc-encoding does not say how"));
+  absl::StatusOr<std::string> unpacked = Gunzip(message, connection_.options().max_message_bytes);
+  if (!unpacked.ok()) return Abort(unpacked.status());
+  exchange_->OnMessage(*unpacked);
+}
+
+void Call::SendHead() {
+  if (std::exchange(head_sent_, true)) return;
+  std::string fields;
+  if (gzip_out_) AppendHeader("grpc-encoding", "gzip", fields);
+  connection_.session().SendHead(*this, fields);
+}
+
+bool Call::Send(const google::protobuf::MessageLite& message) {
+  const size_t size = message.ByteSizeLong();
+  if (const size_t all = backlog() + size; all > kUncounted && !outgoing_.Resize(loop(), static_cast<int64_t>(all))) {
+    Abort(absl::ResourceExhaustedError(kTooMuchHeld));
+    return false;
+  }
+  SendHead();
+  Http2Session& session = connection_.session();
+  if (gzip_out_ && size >= kMinGzipBytes) {
+    const std::string packed = Gzip(message.SerializeAsString());
+    char* const to = session.AppendData(*this, kPrefixBytes + packed.size());
+    to[0] = 1;
+    StoreBig32(static_cast<uint32_t>(packed.size()), to + 1);
+    packed.copy(to + kPrefixBytes, packed.size());
+  } else {
+    char* const to = session.AppendData(*this, kPrefixBytes + size);
+    to[0] = 0;
+    StoreBig32(static_cast<uint32_t>(size), to + 1);
+    message.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(to + kPrefixBytes));
+  }
+  if (backlog() == 0) outgoing_.Release();
+  connection_.SendSoon();
+  return true;
+}
+
+void Call::Finish(const absl::Status& status, int code) {
+  exchange_ = nullptr;
+  EndStream(status, code);
+}
+
+void Call::EndStream(const absl::Status& status, int code) {
+  Http2Session& session = connection_.session();
+  connection_.SendSoon();
+  if (head_sent_) return session.End(*this, status.ok() ? std::string() : StatusFields(status, code));
+  session.SendOnlyHead(*this, StatusFields(status, code), true);
+}
+
+void Call::Abort(const absl::Status& status) {
+  if (Exchange* const exchange = std::exchange(exchange_, nullptr); exchange != nullptr) exchange->OnGone();
+  // What waits would be held even longer.
+  if (backlog() > 0) {
+    connection_.SendSoon();
+    return connection_.session().Reset(*this, Http2Error::kCancel);
+  }
+  EndStream(status, static_cast<int>(status.code()));
+}
+
+void Call::OnWritable() {
+  outgoing_.Release();
+  if (exchange_ != nullptr) exchange_->OnWritable();
+}
+
+void Call::OnTime() {
+  if (exchange_ == nullptr) return connection_.session().Reset(*this, Http2Error::kCancel);
+  Abort(absl::DeadlineExceededError("the deadline of the call has passed"));
+}
+
+void Call::OnClosed() {
+  Loop::Disarm(*this);
+  if (Exchange* const exchange = std::exchange(exchange_, nullptr); exchange != nullptr) exchange->OnGone();
+  hold_.Release();
+  outgoing_.Release();
+  inbox_ = std::string();
+  connection_.Release(*this);
+}
+
+}  // namespace thermocline::server::rpc

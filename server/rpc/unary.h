@@ -1,0 +1,255 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "server/rpc/call.h"
+#include "server/rpc/exchange.h"
+#include "server/rpc/loop.h"
+#include "server/status.h"
+#include "storage/thread_annotations.h"
+
+namespace thermocline::server::rpc {
+
+// Takes the one request of a call apart; shared by all methods that have one.
+template <typename Request>
+class SingleRequest {
+ public:
+  // Why the call cannot go on; OK if it can.
+  absl::Status Read(std::string_view message) {
+    if (std::exchange(has_, true)) return absl::InternalError("more than one message for a method that takes one");
+    bytes_ = message.size();
+    if (request_.ParseFromArray(message.data(), static_cast<int>(message.size()))) return absl::OkStatus();
+    return absl::InternalError("the message is not a " + std::string(request_.GetTypeName()));
+  }
+  absl::Status End() const {
+    return has_ ? absl::OkStatus() : absl::InternalError("no message for a method that takes one");
+  }
+  const Request& value() const { return request_; }
+  Request& value() { return request_; }
+  size_t bytes() const { return bytes_; }
+  void Clear() {
+    has_ = false;
+    request_.Clear();
+  }
+
+ private:
+  Request request_;
+  size_t bytes_ = 0;
+  bool has_ = false;
+};
+
+// A method with one request and one response, served by `Serve`, which calls its completion exactly once, during
+// the call or later on any thread. Request and response live until then, also if the client has left.
+template <typename Request, typename Response>
+class UnaryMethod final : public Method {
+ public:
+  using Done = absl::AnyInvocable<void(absl::Status)>;
+  using Serve = std::function<void(const Request&, Response*, Done)>;
+
+  // `code`: what clients see of a status.
+  explicit UnaryMethod(Serve serve, int (*code)(const absl::Status&) = &WireCode)
+      : serve_(std::move(serve)), code_(code) {}
+
+  Exchange* Start(Call& call) override {
+    UnaryExchange* const exchange = UnaryExchange::New();
+    exchange->Begin(call, *this);
+    return exchange;
+  }
+
+ private:
+  // Used again and again: messages keep their memory.
+  class UnaryExchange final : public Exchange, private LoopTask {
+   public:
+    static UnaryExchange* New() {
+      if (idle_.empty()) return new UnaryExchange;
+      UnaryExchange* const exchange = idle_.back().release();
+      idle_.pop_back();
+      return exchange;
+    }
+
+    void Begin(Call& call, const UnaryMethod& method) {
+      call_ = &call;
+      loop_ = &call.loop();
+      method_ = &method;
+    }
+
+    void OnMessage(std::string_view message) override {
+      if (absl::Status status = request_.Read(message); !status.ok()) return Fail(status);
+      hold_ = call_->TakeHold();
+    }
+
+    void OnEnd() override {
+      if (absl::Status status = request_.End(); !status.ok()) return Fail(status);
+      running_ = true;
+      loop_->OperationBegan();
+      method_->serve_(request_.value(), &response_, [this](absl::Status status) {
+        status_ = std::move(status);
+        if (Loop::Current() == loop_) return RunOnLoop();
+        loop_->Post(*this);
+      });
+    }
+
+    void OnGone() override {
+      call_ = nullptr;
+      if (!running_) Recycle();
+    }
+
+   private:
+    // The operation is done.
+    void RunOnLoop() override {
+      running_ = false;
+      Loop& loop = *loop_;
+      if (call_ == nullptr) {
+        Recycle();
+      } else {
+        Answer();
+      }
+      loop.OperationEnded();
+    }
+
+    void Answer() {
+      if (!status_.ok()) {
+        call_->Finish(status_, method_->code_(status_));
+      } else if (call_->Send(response_)) {
+        call_->Finish(absl::OkStatus());
+      } else {
+        return;  // OnGone has been called
+      }
+      Recycle();
+    }
+
+    void Fail(const absl::Status& status) {
+      call_->Finish(status);
+      Recycle();
+    }
+
+    void Recycle() {
+      hold_.Release();
+      const size_t bytes = request_.bytes() + static_cast<size_t>(response_.GetCachedSize());
+      if (idle_.size() >= kMaxIdle || bytes > kMaxKeptBytes) {
+        delete this;
+        return;
+      }
+      call_ = nullptr;
+      request_.Clear();
+      response_.Clear();
+      status_ = absl::OkStatus();
+      idle_.emplace_back(this);
+    }
+
+    static constexpr size_t kMaxIdle = 256;
+    static constexpr size_t kMaxKeptBytes = 4096;
+    static thread_local std::vector<std::unique_ptr<UnaryExchange>> idle_;
+
+    friend std::default_delete<UnaryExchange>;
+
+    Call* call_ = nullptr;  // nullptr: the client has left
+    Loop* loop_ = nullptr;
+    const UnaryMethod* method_ = nullptr;
+    SingleRequest<Request> request_;
+    Response response_;
+    absl::Status status_;
+    Loop::Hold hold_;
+    bool running_ = false;
+  };
+
+  const Serve serve_;
+  int (*const code_)(const absl::Status&);
+};
+
+template <typename Request, typename Response>
+thread_local std::vector<std::unique_ptr<typename UnaryMethod<Request, Response>::UnaryExchange>>
+    UnaryMethod<Request, Response>::UnaryExchange::idle_;
+
+// A method whose work goes on, perhaps for hours, when the client leaves or the server stops: neither waits for
+// it. `Serve` is called with a request that lives for the call, and a completion that may be called at any time,
+// on any thread, also when the endpoint is no more.
+template <typename Request, typename Response>
+class DetachedMethod final : public Method {
+ public:
+  using Done = absl::AnyInvocable<void(absl::StatusOr<Response>)>;
+  using Serve = std::function<void(const Request&, Done)>;
+
+  explicit DetachedMethod(Serve serve) : serve_(std::move(serve)) {}
+
+  Exchange* Start(Call& call) override { return new DetachedExchange(call, serve_); }
+
+ private:
+  class DetachedExchange final : public Exchange, private LoopTask {
+   public:
+    DetachedExchange(Call& call, const Serve& serve) : call_(&call), loop_(call.loop()), serve_(serve) {}
+
+    void OnMessage(std::string_view message) override {
+      if (absl::Status status = request_.Read(message); !status.ok()) Fail(status);
+    }
+
+    void OnEnd() override {
+      if (absl::Status status = request_.End(); !status.ok()) return Fail(status);
+      serve_(request_.value(), [link = link_](absl::StatusOr<Response> response) {
+        storage::MutexLock lock(link->mutex);
+        if (link->exchange != nullptr) link->exchange->Answer(std::move(response));
+      });
+    }
+
+    void OnGone() override {
+      call_ = nullptr;
+      const std::shared_ptr<Link> link = link_;
+      bool answered;
+      {
+        storage::MutexLock lock(link->mutex);
+        link->exchange = nullptr;
+        answered = response_ != nullptr;
+      }
+      if (!answered) delete this;
+    }
+
+   private:
+    // Between the exchange, which may go first, and the completion.
+    struct Link {
+      explicit Link(DetachedExchange* of) : exchange(of) {}
+
+      storage::Mutex mutex;
+      DetachedExchange* exchange ABSL_GUARDED_BY(mutex);
+    };
+
+    // On any thread, with the link locked.
+    void Answer(absl::StatusOr<Response> response) {
+      response_ = std::make_unique<absl::StatusOr<Response>>(std::move(response));
+      loop_.Post(*this);
+    }
+
+    void RunOnLoop() override {
+      const std::unique_ptr<DetachedExchange> self(this);
+      if (call_ == nullptr) return;
+      if (!response_->ok()) return call_->Finish(response_->status(), WireCode(response_->status()));
+      if (call_->Send(**response_)) call_->Finish(absl::OkStatus());
+    }
+
+    void Fail(const absl::Status& status) {
+      call_->Finish(status);
+      delete this;
+    }
+
+    friend std::default_delete<DetachedExchange>;
+
+    Call* call_;
+    Loop& loop_;
+    const Serve& serve_;
+    SingleRequest<Request> request_;
+    const std::shared_ptr<Link> link_ = std::make_shared<Link>(this);
+    std::unique_ptr<absl::StatusOr<Response>> response_;  // written with the link locked
+  };
+
+  const Serve serve_;
+};
+
+}  // namespace thermocline::server::rpc

@@ -166,7 +166,8 @@ absl::Status ReadTls(const Texts& texts, Config& config) {
     return absl::InvalidArgumentError("--tls-cert and --tls-key belong together: give both, or none of them");
   }
   if (!texts.tls_client_ca.empty() && texts.tls_cert.empty()) {
-    return absl::InvalidArgumentError("--tls-client-ca needs --tls-cert and --tls-key: there is no TLS without them");
+    return absl::InvalidArgumentError(
+        "--tls-client-ca needs --tls-cert and --tls-key: there is no TLS without them");
   }
   config.tls_certificate = texts.tls_cert;
   config.tls_key = texts.tls_key;

@@ -24,7 +24,7 @@ struct Config {
   std::chrono::milliseconds flush_interval{100};
   storage::DiskReadsChoice disk_reads = storage::DiskReadsChoice::kAuto;
   int read_threads = 16;
-  int io_threads = 0;  // 0: one for each processor
+  int io_threads = 0;           // 0: one for each processor
   std::string tls_certificate;  // PEM files; all empty: plain text
   std::string tls_key;
   std::string tls_client_ca;

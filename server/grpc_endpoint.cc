@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 
+#include "server/pipeline_method.h"
 #include "server/rpc/call.h"
 #include "server/rpc/endpoint.h"
 #include "server/rpc/exchange.h"
@@ -37,8 +38,8 @@ std::string Path(std::string_view service, std::string_view method) {
 
 // Binds a method of a service that takes a request, a response and a completion.
 template <typename Service, typename Request, typename Response>
-std::unique_ptr<rpc::Method> Unary(Service& service,
-                                   void (Service::*method)(const Request&, Response*, KeyValueService::Done)) {
+std::unique_ptr<rpc::Method> Unary(Service& service, void (Service::*method)(const Request&, Response*,
+                                                                             KeyValueService::Done)) {
   return std::make_unique<rpc::UnaryMethod<Request, Response>>(
       [&service, method](const Request& request, Response* response, KeyValueService::Done done) {
         (service.*method)(request, response, std::move(done));
@@ -52,30 +53,30 @@ void AddKeyValue(KeyValueService& service, rpc::Methods& methods) {
   methods.Add(Path(kKeyValue, "BatchGet"), Unary(service, &KeyValueService::BatchGet));
   methods.Add(Path(kKeyValue, "BatchWrite"), Unary(service, &KeyValueService::BatchWrite));
   using Scan = rpc::ServerStreamMethod<v1::ScanRequest, v1::ScanResponse>;
-  methods.Add(Path(kKeyValue, "Scan"),
-              std::make_unique<Scan>([&service](const v1::ScanRequest& request) -> absl::StatusOr<Scan::Next> {
-                absl::StatusOr<ScanReader> reader = service.Scan(request);
-                if (!reader.ok()) return reader.status();
-                return [reader = *std::move(reader)](v1::ScanResponse* page, Scan::NextDone done) mutable {
-                  reader.Next(page, std::move(done));
-                };
-              }));
+  methods.Add(
+      Path(kKeyValue, "Scan"),
+      std::make_unique<Scan>([&service](const v1::ScanRequest& request) -> absl::StatusOr<Scan::Next> {
+        absl::StatusOr<ScanReader> reader = service.Scan(request);
+        if (!reader.ok()) return reader.status();
+        return [reader = *std::move(reader)](v1::ScanResponse* page, Scan::NextDone done) mutable {
+          reader.Next(page, std::move(done));
+        };
+      }));
 }
 
 void AddAdmin(AdminService& service, rpc::Methods& methods) {
   using Stats = rpc::UnaryMethod<v1::StatsRequest, v1::StatsResponse>;
   methods.Add(Path(kAdmin, "Stats"),
-              std::make_unique<Stats>([&service](const v1::StatsRequest& request, v1::StatsResponse* response,
-                                                 Stats::Done done) {
-                service.Stats(request, response);
-                done(absl::OkStatus());
-              }));
-  using Flush = rpc::UnaryMethod<v1::FlushRequest, v1::FlushResponse>;
-  methods.Add(Path(kAdmin, "Flush"),
-              std::make_unique<Flush>(
-                  [&service](const v1::FlushRequest& request, v1::FlushResponse*, Flush::Done done) {
-                    service.Flush(request, std::move(done));
+              std::make_unique<Stats>(
+                  [&service](const v1::StatsRequest& request, v1::StatsResponse* response, Stats::Done done) {
+                    service.Stats(request, response);
+                    done(absl::OkStatus());
                   }));
+  using Flush = rpc::UnaryMethod<v1::FlushRequest, v1::FlushResponse>;
+  methods.Add(
+      Path(kAdmin, "Flush"),
+      std::make_unique<Flush>([&service](const v1::FlushRequest& request, v1::FlushResponse*,
+                                         Flush::Done done) { service.Flush(request, std::move(done)); }));
   using Compact = rpc::DetachedMethod<v1::CompactRequest, v1::CompactResponse>;
   methods.Add(Path(kAdmin, "Compact"),
               std::make_unique<Compact>([&service](const v1::CompactRequest& request, Compact::Done done) {
@@ -124,12 +125,11 @@ class WatchMethod final : public rpc::Method {
 void AddHealth(HealthService& service, rpc::Methods& methods) {
   using Check = rpc::UnaryMethod<HealthCheckRequest, HealthCheckResponse>;
   // Its codes are those of its protocol.
-  methods.Add(Path(kHealth, "Check"),
-              std::make_unique<Check>(
-                  [&service](const HealthCheckRequest& request, HealthCheckResponse* response, Check::Done done) {
-                    done(service.Check(request, response));
-                  },
-                  [](const absl::Status& status) { return static_cast<int>(status.code()); }));
+  methods.Add(
+      Path(kHealth, "Check"),
+      std::make_unique<Check>([&service](const HealthCheckRequest& request, HealthCheckResponse* response,
+                                         Check::Done done) { done(service.Check(request, response)); },
+                              [](const absl::Status& status) { return static_cast<int>(status.code()); }));
   methods.Add(Path(kHealth, "Watch"), std::make_unique<WatchMethod>(service));
 }
 
@@ -153,6 +153,7 @@ class GrpcEndpoint::Impl {
   absl::Status Start(const Options& options, KeyValueService& key_value, AdminService& admin) {
     rpc::Methods methods;
     AddKeyValue(key_value, methods);
+    methods.Add(Path(kKeyValue, "Pipeline"), NewPipelineMethod(key_value));
     AddAdmin(admin, methods);
     AddHealth(health_, methods);
     AddReflection(reflection_, methods);

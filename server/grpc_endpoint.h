@@ -23,9 +23,9 @@ class GrpcEndpoint {
  public:
   struct Options {
     std::string host;
-    uint16_t port = 0;  // 0: any free one
-    int loops = 1;      // threads that serve connections
-    uint64_t buffer_bytes = 0;  // of requests and answers that are not whole, not done or not sent
+    uint16_t port = 0;                 // 0: any free one
+    int loops = 1;                     // threads that serve connections
+    uint64_t buffer_bytes = 0;         // of requests and answers that are not whole, not done or not sent
     std::optional<rpc::TlsFiles> tls;  // nullopt: plain text
   };
 

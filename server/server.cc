@@ -66,7 +66,8 @@ absl::Status Server::Serve(const Config& config) {
   GrpcEndpoint::Options options;
   options.host = config.host;
   options.port = config.port;
-  options.loops = config.io_threads > 0 ? config.io_threads : static_cast<int>(std::thread::hardware_concurrency());
+  options.loops =
+      config.io_threads > 0 ? config.io_threads : static_cast<int>(std::thread::hardware_concurrency());
   options.buffer_bytes = BufferBytes(config);
   if (!config.tls_certificate.empty()) {
     options.tls = rpc::TlsFiles{config.tls_certificate, config.tls_key, config.tls_client_ca};

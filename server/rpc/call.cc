@@ -33,6 +33,8 @@ const RequestHead& Call::head() const { return connection_.head_; }
 
 Loop& Call::loop() const { return connection_.loop(); }
 
+bool Call::draining() const { return connection_.draining(); }
+
 void Call::OnHeaders(const StreamOpening& opening) {
   if (opening.too_large) {
     const auto status = absl::ResourceExhaustedError(
@@ -103,7 +105,7 @@ bool Call::Keep(std::string_view bytes) {
 }
 
 void Call::Resume() {
-  paused_ = false;
+  if (!std::exchange(paused_, false)) return;
   if (!delivering_ && DeliverKept()) AfterDelivery();
 }
 
@@ -122,7 +124,7 @@ bool Call::DeliverKept() {
 
 void Call::AfterDelivery() {
   if (paused_) return;
-  if (!end_came_) return ReturnWindow();
+  if (!std::exchange(end_came_, false)) return ReturnWindow();
   if (inbox_.empty()) return exchange_->OnEnd();
   Abort(absl::InternalError("the request ended within a message"));
 }
@@ -155,7 +157,8 @@ bool Call::DeliverMessages(std::string_view& bytes) {
 
 void Call::Deliver(bool compressed, std::string_view message) {
   if (!compressed) return exchange_->OnMessage(message);
-  if (!gzip_in_) return Abort(absl::InternalError("a message is compressed, and grpc-encoding does not say how"));
+  if (!gzip_in_)
+    return Abort(absl::InternalError("a message is compressed, and grpc-encoding does not say how"));
   absl::StatusOr<std::string> unpacked = Gunzip(message, connection_.options().max_message_bytes);
   if (!unpacked.ok()) return Abort(unpacked.status());
   exchange_->OnMessage(*unpacked);
@@ -169,28 +172,43 @@ void Call::SendHead() {
 }
 
 bool Call::Send(const google::protobuf::MessageLite& message) {
+  if (gzip_out_) return SendEncoded(message.SerializeAsString());
   const size_t size = message.ByteSizeLong();
-  if (const size_t all = backlog() + size; all > kUncounted && !outgoing_.Resize(loop(), static_cast<int64_t>(all))) {
-    Abort(absl::ResourceExhaustedError(kTooMuchHeld));
-    return false;
-  }
-  SendHead();
-  Http2Session& session = connection_.session();
-  if (gzip_out_ && size >= kMinGzipBytes) {
-    const std::string packed = Gzip(message.SerializeAsString());
-    char* const to = session.AppendData(*this, kPrefixBytes + packed.size());
-    to[0] = 1;
-    StoreBig32(static_cast<uint32_t>(packed.size()), to + 1);
-    packed.copy(to + kPrefixBytes, packed.size());
+  if (!HoldOutgoing(size)) return false;
+  char* const to = AppendMessage(false, size);
+  message.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(to));
+  if (backlog() == 0) outgoing_.Release();
+  return true;
+}
+
+bool Call::SendEncoded(std::string_view message) {
+  if (!HoldOutgoing(message.size())) return false;
+  if (gzip_out_ && message.size() >= kMinGzipBytes) {
+    const std::string packed = Gzip(message);
+    packed.copy(AppendMessage(true, packed.size()), packed.size());
   } else {
-    char* const to = session.AppendData(*this, kPrefixBytes + size);
-    to[0] = 0;
-    StoreBig32(static_cast<uint32_t>(size), to + 1);
-    message.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(to + kPrefixBytes));
+    message.copy(AppendMessage(false, message.size()), message.size());
   }
   if (backlog() == 0) outgoing_.Release();
-  connection_.SendSoon();
   return true;
+}
+
+// False if the call has ended.
+bool Call::HoldOutgoing(size_t bytes) {
+  const size_t all = backlog() + bytes;
+  if (all <= kUncounted || outgoing_.Resize(loop(), static_cast<int64_t>(all))) return true;
+  Abort(absl::ResourceExhaustedError(kTooMuchHeld));
+  return false;
+}
+
+// Where the message goes.
+char* Call::AppendMessage(bool compressed, size_t bytes) {
+  SendHead();
+  char* const to = connection_.session().AppendData(*this, kPrefixBytes + bytes);
+  to[0] = compressed ? 1 : 0;
+  StoreBig32(static_cast<uint32_t>(bytes), to + 1);
+  connection_.SendSoon();
+  return to + kPrefixBytes;
 }
 
 void Call::Finish(const absl::Status& status, int code) {

@@ -18,9 +18,9 @@ namespace thermocline::server::rpc {
 
 class Connection;
 
-// One call of gRPC on a connection: messages, deadline, compression and status ("PROTOCOL-HTTP2" of gRPC) between
-// a stream and an exchange. For the thread of its loop. Belongs to its connection, which uses it again for later
-// streams.
+// One call of gRPC on a connection: messages, deadline, compression and status ("PROTOCOL-HTTP2" of gRPC)
+// between a stream and an exchange. For the thread of its loop. Belongs to its connection, which uses it
+// again for later streams.
 class Call final : private Http2Stream, private LoopTimer {
  public:
   // Beyond this, an exchange should wait for OnWritable before it sends more.
@@ -35,7 +35,11 @@ class Call final : private Http2Stream, private LoopTimer {
   // Sends a message. False if the server holds as much as it may: the call has ended (OnGone was called) with
   // RESOURCE_EXHAUSTED.
   [[nodiscard]] bool Send(const google::protobuf::MessageLite& message);
+  // The same, for a message that is encoded already.
+  [[nodiscard]] bool SendEncoded(std::string_view message);
   bool backlogged() const { return backlog() > kBacklog; }
+  // The server is stopping: what is under way should end, and nothing new begin.
+  bool draining() const;
 
   // Ends the call: the exchange hears nothing more of it and must not use it again. `code` is what the client
   // sees; it is OK if and only if the status is.
@@ -46,8 +50,8 @@ class Call final : private Http2Stream, private LoopTimer {
   void Pause() { paused_ = true; }
   void Resume();
 
-  // The memory that the message takes which OnMessage is being given, for an exchange that keeps it; else it is
-  // given back.
+  // The memory that the message takes which OnMessage is being given, for an exchange that keeps it; else it
+  // is given back.
   Loop::Hold TakeHold() { return std::move(hold_); }
 
  private:
@@ -69,6 +73,8 @@ class Call final : private Http2Stream, private LoopTimer {
   // Ends the call for an exchange that does not know it yet.
   void Abort(const absl::Status& status);
   void EndStream(const absl::Status& status, int code);
+  bool HoldOutgoing(size_t bytes);
+  char* AppendMessage(bool compressed, size_t bytes);
   void SendHead();
 
   Connection& connection_;
@@ -80,8 +86,8 @@ class Call final : private Http2Stream, private LoopTimer {
   bool delivering_ = false;
   bool end_came_ = false;
   size_t unreturned_ = 0;  // of the stream's window
-  std::string inbox_;  // messages that are not whole, or wait
-  Loop::Hold hold_;    // for inbox_
+  std::string inbox_;      // messages that are not whole, or wait
+  Loop::Hold hold_;        // for inbox_
   Loop::Hold outgoing_;
 };
 

@@ -123,7 +123,8 @@ void Connection::Sent(size_t bytes) {
 // False if the connection is broken.
 bool Connection::FillOutput() {
   session_.Pump();
-  if (tls_ == nullptr || !tls_->ready() || tls_->output().size() >= Http2Session::kOutputHighWater) return true;
+  if (tls_ == nullptr || !tls_->ready() || tls_->output().size() >= Http2Session::kOutputHighWater)
+    return true;
   const std::string_view plain = session_.output();
   if (plain.empty()) return true;
   if (!tls_->Send(plain)) return false;

@@ -30,7 +30,9 @@ struct ConnectionOptions {
 };
 
 // One client's socket, its session and its calls. For the thread of its loop.
-class Connection final : public std::enable_shared_from_this<Connection>, private Http2Peer, private LoopTask {
+class Connection final : public std::enable_shared_from_this<Connection>,
+                         private Http2Peer,
+                         private LoopTask {
  public:
   using Closed = std::function<void(Connection&)>;
 
@@ -95,7 +97,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   bool over_ = false;  // what comes is thrown away; closed when everything is sent and taken
   bool shut_ = false;  // for sending
   bool draining_ = false;
-  bool in_round_ = false;         // Flush follows
+  bool in_round_ = false;  // Flush follows
   bool flush_posted_ = false;
   bool awaiting_readable_ = false;
   bool awaiting_writable_ = false;

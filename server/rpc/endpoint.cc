@@ -30,7 +30,8 @@ constexpr std::chrono::milliseconds kStopStep(2);
 constexpr std::chrono::milliseconds kGoodbye(100);
 
 std::string Address(const std::string& host, uint16_t port) {
-  return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, port) : fmt::format("[{}]:{}", host, port);
+  return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, port)
+                                             : fmt::format("[{}]:{}", host, port);
 }
 
 std::string Reason(const error_code& error, uint16_t port) {
@@ -135,7 +136,8 @@ class Endpoint::Impl {
   absl::Status Listen() {
     error_code error;
     tcp::resolver resolver(acceptor_context());
-    const auto addresses = resolver.resolve(options_.host, std::to_string(options_.port), tcp::resolver::passive, error);
+    const auto addresses =
+        resolver.resolve(options_.host, std::to_string(options_.port), tcp::resolver::passive, error);
     if (error) return CannotListen(error.message());
     port_ = options_.port;
     for (const auto& entry : addresses) {
@@ -144,7 +146,8 @@ class Endpoint::Impl {
       auto acceptor = std::make_unique<tcp::acceptor>(acceptor_context());
       acceptor->open(address.protocol(), error);
       if (!error) acceptor->set_option(tcp::acceptor::reuse_address(true), error);
-      if (!error && address.protocol() == tcp::v6()) acceptor->set_option(boost::asio::ip::v6_only(false), error);
+      if (!error && address.protocol() == tcp::v6())
+        acceptor->set_option(boost::asio::ip::v6_only(false), error);
       if (!error) acceptor->bind(address, error);
       if (!error) acceptor->listen(boost::asio::socket_base::max_listen_connections, error);
       if (error) return CannotListen(Reason(error, port_));
@@ -171,12 +174,14 @@ class Endpoint::Impl {
     Share& share = **std::min_element(shares_.begin(), shares_.end(), [](const auto& a, const auto& b) {
       return a->loop.connections() < b->loop.connections();
     });
-    acceptor.async_accept(share.loop.context(), [this, &acceptor, &share](const error_code& error, tcp::socket socket) {
-      if (error == boost::asio::error::operation_aborted || !acceptor.is_open()) return;
-      if (error) return AcceptLater(acceptor);  // no descriptors, or the client has gone again
-      Adopt(share, std::move(socket));
-      Accept(acceptor);
-    });
+    acceptor.async_accept(share.loop.context(),
+                          [this, &acceptor, &share](const error_code& error, tcp::socket socket) {
+                            if (error == boost::asio::error::operation_aborted || !acceptor.is_open()) return;
+                            if (error)
+                              return AcceptLater(acceptor);  // no descriptors, or the client has gone again
+                            Adopt(share, std::move(socket));
+                            Accept(acceptor);
+                          });
   }
 
   void AcceptLater(tcp::acceptor& acceptor) {
@@ -199,7 +204,8 @@ class Endpoint::Impl {
 
   template <typename Act>
   void OnEveryLoop(Act act) {
-    for (auto& share : shares_) boost::asio::post(share->loop.context(), [&share = *share, act] { act(share); });
+    for (auto& share : shares_)
+      boost::asio::post(share->loop.context(), [&share = *share, act] { act(share); });
   }
 
   void AwaitNoOperations(std::optional<std::chrono::steady_clock::time_point> deadline) {

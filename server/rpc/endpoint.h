@@ -19,8 +19,8 @@ namespace thermocline::server::rpc {
 class Endpoint {
  public:
   struct Options {
-    std::string host;  // a name or address; a name that stands for several is listened on at all of them
-    uint16_t port = 0;             // 0: any free one
+    std::string host;   // a name or address; a name that stands for several is listened on at all of them
+    uint16_t port = 0;  // 0: any free one
     int loops = 1;
     size_t max_message_bytes = 4 << 20;
     int64_t hold_bytes = 64 << 20;  // of requests and answers that are not whole, not done or not sent
@@ -30,7 +30,8 @@ class Endpoint {
     std::optional<TlsFiles> tls;  // nullopt: plain text
   };
 
-  // UNAVAILABLE, naming the address and the system's reason, if it cannot listen; INVALID_ARGUMENT for TLS files.
+  // UNAVAILABLE, naming the address and the system's reason, if it cannot listen; INVALID_ARGUMENT for TLS
+  // files.
   static absl::StatusOr<std::unique_ptr<Endpoint>> Start(const Options& options, Methods methods);
 
   // Stops as Stop(0) does, if that has not happened.
@@ -39,9 +40,9 @@ class Endpoint {
   // The port that is served.
   uint16_t port() const;
 
-  // Refuses new calls (UNAVAILABLE), waits until no operation is under way (Loop::OperationBegan) and its answer
-  // is sent, and after `patience` ends the calls that are left; then waits for their operations, and closes all
-  // connections.
+  // Refuses new calls (UNAVAILABLE), waits until no operation is under way (Loop::OperationBegan) and its
+  // answer is sent, and after `patience` ends the calls that are left; then waits for their operations, and
+  // closes all connections.
   void Stop(std::chrono::milliseconds patience);
 
  private:

@@ -10,8 +10,8 @@ namespace thermocline::server::rpc {
 
 class Call;
 
-// What a method does with one call. It owns itself: it lives until it has finished the call or the call has gone,
-// and its own work is done as well. Everything happens on the thread of the call's loop.
+// What a method does with one call. It owns itself: it lives until it has finished the call or the call has
+// gone, and its own work is done as well. Everything happens on the thread of the call's loop.
 class Exchange {
  public:
   // A whole message of the client; the view lives for the call. May finish the call.
@@ -20,7 +20,8 @@ class Exchange {
   virtual void OnEnd() = 0;
   // Call::backlogged() was true and is so no more.
   virtual void OnWritable() {}
-  // The call is over, for the client has left, its deadline has passed or the server stops: the Call is no more.
+  // The call is over, for the client has left, its deadline has passed or the server stops: the Call is no
+  // more.
   virtual void OnGone() = 0;
 
  protected:

@@ -25,7 +25,8 @@ z_stream StreamOver(std::string_view bytes) {
 
 std::string Gzip(std::string_view bytes) {
   z_stream stream = StreamOver(bytes);
-  if (deflateInit2(&stream, Z_BEST_SPEED, Z_DEFLATED, kGzipWindow, kMemoryLevel, Z_DEFAULT_STRATEGY) != Z_OK) {
+  if (deflateInit2(&stream, Z_BEST_SPEED, Z_DEFLATED, kGzipWindow, kMemoryLevel, Z_DEFAULT_STRATEGY) !=
+      Z_OK) {
     throw std::bad_alloc();
   }
   std::string packed(deflateBound(&stream, bytes.size()), '\0');

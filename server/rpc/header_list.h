@@ -34,7 +34,9 @@ class HeaderList {
     uint32_t value_bytes;
   };
 
-  std::string_view View(uint32_t at, uint32_t size) const { return std::string_view(bytes_).substr(at, size); }
+  std::string_view View(uint32_t at, uint32_t size) const {
+    return std::string_view(bytes_).substr(at, size);
+  }
 
   std::vector<Field> fields_;
   std::string bytes_;

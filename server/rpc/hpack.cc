@@ -19,8 +19,14 @@ constexpr char kLiteralIntoTable = 0x40;
 constexpr char kTableSizeZero = 0x20;
 
 // Name and value, each behind its length.
-constexpr std::string_view kContentType = "\x0c" "content-type\x10" "application/grpc";
-constexpr std::string_view kGrpcStatusOk = "\x0b" "grpc-status\x01" "0";
+constexpr std::string_view kContentType =
+    "\x0c"
+    "content-type\x10"
+    "application/grpc";
+constexpr std::string_view kGrpcStatusOk =
+    "\x0b"
+    "grpc-status\x01"
+    "0";
 
 // Whether a block is nothing but one-byte indexes of fields (RFC 7541, section 6.1): it changes no table.
 bool IsIndexesOnly(std::string_view block) {
@@ -54,7 +60,9 @@ HeaderDecoder::HeaderDecoder(size_t max_list_bytes) : max_list_bytes_(max_list_b
 
 HeaderDecoder::~HeaderDecoder() = default;
 
-void HeaderDecoder::Free::operator()(nghttp2_hd_inflater* inflater) const { nghttp2_hd_inflate_del(inflater); }
+void HeaderDecoder::Free::operator()(nghttp2_hd_inflater* inflater) const {
+  nghttp2_hd_inflate_del(inflater);
+}
 
 HeaderDecoder::Result HeaderDecoder::Decode(std::string_view block) {
   repeated_ = !last_block_.empty() && block == last_block_;

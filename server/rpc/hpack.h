@@ -45,11 +45,12 @@ class HeaderDecoder {
   std::string last_block_;  // that headers_ stands for, if the table has not changed since; else empty
 };
 
-// Appends a field that goes into no table (RFC 7541, section 6.2.2), in plain octets. `name` is in lower case.
+// Appends a field that goes into no table (RFC 7541, section 6.2.2), in plain octets. `name` is in lower
+// case.
 void AppendHeader(std::string_view name, std::string_view value, std::string& block);
 
-// Writes the header blocks of one connection, in the order in which they are sent. What every answer says goes
-// into the client's table and takes two bytes and one from then on; everything else is literal.
+// Writes the header blocks of one connection, in the order in which they are sent. What every answer says
+// goes into the client's table and takes two bytes and one from then on; everything else is literal.
 class HeaderEncoder {
  public:
   // The client allows a table of so many bytes; until it says so, 4096.

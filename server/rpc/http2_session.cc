@@ -156,7 +156,8 @@ void Http2Session::HandleData(const FrameHeader& frame, std::string_view payload
 }
 
 void Http2Session::HandleHeaders(const FrameHeader& frame, std::string_view payload) {
-  if (frame.stream % 2 == 0) return Fail(Http2Error::kProtocolError, "HEADERS of a stream that no client opens");
+  if (frame.stream % 2 == 0)
+    return Fail(Http2Error::kProtocolError, "HEADERS of a stream that no client opens");
   if (!RemovePadding(frame, payload)) return;
   if (frame.has(kFlagPriority)) {
     if (payload.size() < 5) return Fail(Http2Error::kFrameSizeError, "HEADERS too short for their priority");
@@ -273,7 +274,8 @@ void Http2Session::ApplySetting(Setting setting, uint32_t value) {
 }
 
 void Http2Session::ApplyInitialWindow(uint32_t value) {
-  if (value > kLargestWindowBytes) return Fail(Http2Error::kFlowControlError, "INITIAL_WINDOW_SIZE out of range");
+  if (value > kLargestWindowBytes)
+    return Fail(Http2Error::kFlowControlError, "INITIAL_WINDOW_SIZE out of range");
   const int64_t difference = static_cast<int64_t>(value) - initial_send_window_;
   initial_send_window_ = value;
   for (const auto& [id, stream] : streams_) {
@@ -345,8 +347,8 @@ void Http2Session::Forget(Http2Stream& stream) {
 
 char* Http2Session::AppendData(Http2Stream& stream, size_t bytes) {
   const auto size = static_cast<int64_t>(bytes);
-  if (stream.backlog() == 0 && bytes <= max_frame_bytes_ && size <= stream.send_window_ && size <= send_window_ &&
-      output().size() < kOutputHighWater) {
+  if (stream.backlog() == 0 && bytes <= max_frame_bytes_ && size <= stream.send_window_ &&
+      size <= send_window_ && output().size() < kOutputHighWater) {
     stream.send_window_ -= size;
     send_window_ -= size;
     const size_t at = output_.size();
@@ -417,9 +419,10 @@ void Http2Session::FinishBlock(size_t at, uint32_t stream, uint8_t flags) {
   for (size_t begin = 0; begin < size; begin += kDefaultMaxFrameBytes) {
     const size_t length = std::min<size_t>(kDefaultMaxFrameBytes, size - begin);
     const uint8_t end = begin + length == size ? kFlagEndHeaders : 0;
-    AppendFrameHeader({static_cast<uint32_t>(length), begin == 0 ? FrameType::kHeaders : FrameType::kContinuation,
-                       static_cast<uint8_t>(begin == 0 ? flags | end : end), stream},
-                      output_);
+    AppendFrameHeader(
+        {static_cast<uint32_t>(length), begin == 0 ? FrameType::kHeaders : FrameType::kContinuation,
+         static_cast<uint8_t>(begin == 0 ? flags | end : end), stream},
+        output_);
     output_.append(block, begin, length);
   }
 }
@@ -481,7 +484,8 @@ void Http2Session::PumpStream(Http2Stream& stream) {
   } else {
     Wait(stream);
   }
-  if (before > kBacklogLowWater && stream.backlog() <= kBacklogLowWater && !stream.ended_) stream.OnWritable();
+  if (before > kBacklogLowWater && stream.backlog() <= kBacklogLowWater && !stream.ended_)
+    stream.OnWritable();
 }
 
 void Http2Session::Sent(size_t bytes) {

@@ -24,7 +24,8 @@ struct StreamOpening {
   bool too_large;
 };
 
-// One stream, as whoever serves it sees it. The session refers to it from Http2Peer::NewStream until OnClosed.
+// One stream, as whoever serves it sees it. The session refers to it from Http2Peer::NewStream until
+// OnClosed.
 class Http2Stream {
  public:
   virtual ~Http2Stream() = default;
@@ -70,7 +71,8 @@ class Http2Peer {
 //
 // What a client can make it hold is bounded: streams, windows, header lists; an output that is not taken
 // (see output()); a budget of frames that ask for work and bring none (RST_STREAM has one of its own), which
-// fills with use and with time. Who breaks the protocol or the budget gets a GOAWAY, and nothing more is read.
+// fills with use and with time. Who breaks the protocol or the budget gets a GOAWAY, and nothing more is
+// read.
 class Http2Session {
  public:
   static constexpr size_t kMaxStreams = 1024;
@@ -103,11 +105,11 @@ class Http2Session {
 
   // The response's header block: status 200, the content type of gRPC, and literal fields.
   void SendHead(Http2Stream& stream, std::string_view fields);
-  // The end of a stream, behind its data: literal fields, or, if there are none, `grpc-status: 0`. A client that
-  // is still sending is told to stop.
+  // The end of a stream, behind its data: literal fields, or, if there are none, `grpc-status: 0`. A client
+  // that is still sending is told to stop.
   void End(Http2Stream& stream, std::string_view fields);
-  // Head and end in one block, for an answer without data: literal fields, `:status` included if it has one of
-  // its own (begin_with_head: false).
+  // Head and end in one block, for an answer without data: literal fields, `:status` included if it has one
+  // of its own (begin_with_head: false).
   void SendOnlyHead(Http2Stream& stream, std::string_view fields, bool begin_with_head);
   void Reset(Http2Stream& stream, Http2Error error);
 

@@ -51,8 +51,8 @@ class Loop {
   explicit Loop(int64_t hold_limit);
 
   boost::asio::io_context& context() { return context_; }
-  // Runs until the context has nothing left to do; the calling thread is the loop's. `every_second` is called as
-  // often.
+  // Runs until the context has nothing left to do; the calling thread is the loop's. `every_second` is called
+  // as often.
   template <typename EverySecond>
   void Run(EverySecond every_second);
   // Lets Run end when nothing is left but its ticks. Thread-safe.
@@ -64,7 +64,8 @@ class Loop {
   // Has the loop run a task. Thread-safe, and may be called by a loop on itself: the task runs later.
   void Post(LoopTask& task);
 
-  // Precise to some milliseconds. Once armed, a timer must be disarmed or have happened before it is destroyed.
+  // Precise to some milliseconds. Once armed, a timer must be disarmed or have happened before it is
+  // destroyed.
   void Arm(LoopTimer& timer, Clock::time_point at);
   static void Disarm(LoopTimer& timer);
 

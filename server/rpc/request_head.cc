@@ -15,7 +15,7 @@ namespace {
 constexpr size_t kMaxMessageBytes = 4096;
 
 bool IsReserved(std::string_view name) {
-  static constexpr std::array<std::string_view, 6> kNames = {"content-type", "te",   "user-agent",
+  static constexpr std::array<std::string_view, 6> kNames = {"content-type",    "te",   "user-agent",
                                                              "accept-encoding", "host", "content-length"};
   for (const std::string_view reserved : kNames) {
     if (name == reserved) return true;
@@ -217,7 +217,8 @@ std::optional<std::string> Base64Decode(std::string_view text) {
 std::string StatusFields(const absl::Status& status, int code) {
   std::string fields;
   AppendHeader("grpc-status", std::to_string(code), fields);
-  const std::string_view message(status.message().data(), std::min(status.message().size(), kMaxMessageBytes));
+  const std::string_view message(status.message().data(),
+                                 std::min(status.message().size(), kMaxMessageBytes));
   if (!message.empty()) AppendHeader("grpc-message", PercentEncode(message), fields);
   if (HasPayloads(status)) {
     AppendHeader("grpc-status-details-bin", Base64Encode(StatusDetails(status, code)), fields);

@@ -13,7 +13,8 @@
 
 namespace thermocline::server::rpc {
 
-// What a client says at the beginning of a call (gRPC's "PROTOCOL-HTTP2", Requests), read from its header fields.
+// What a client says at the beginning of a call (gRPC's "PROTOCOL-HTTP2", Requests), read from its header
+// fields.
 struct RequestHead {
   // Why it is no call of gRPC at all: a status of HTTP to answer with, such as 415. 0: it is one.
   int http_status = 0;
@@ -41,8 +42,8 @@ std::string Base64Encode(std::string_view bytes);
 std::optional<std::string> Base64Decode(std::string_view text);
 
 // The header fields, as HPACK literals, that tell `status`, whose code on the wire is `code`: grpc-status,
-// grpc-message (cut at 4 KiB) and, if the status has payloads, grpc-status-details-bin: a google.rpc.Status with
-// each payload as an Any. Never empty.
+// grpc-message (cut at 4 KiB) and, if the status has payloads, grpc-status-details-bin: a google.rpc.Status
+// with each payload as an Any. Never empty.
 std::string StatusFields(const absl::Status& status, int code);
 
 }  // namespace thermocline::server::rpc

@@ -17,13 +17,13 @@
 
 namespace thermocline::server::rpc {
 
-// A method that answers one request with a stream of responses, which are made one at a time and no faster than
-// the client takes them.
+// A method that answers one request with a stream of responses, which are made one at a time and no faster
+// than the client takes them.
 template <typename Request, typename Response>
 class ServerStreamMethod final : public Method {
  public:
-  // Makes the next response and says whether more follow, or why the stream fails; during the call or later, on
-  // any thread.
+  // Makes the next response and says whether more follow, or why the stream fails; during the call or later,
+  // on any thread.
   using NextDone = absl::AnyInvocable<void(absl::StatusOr<bool>)>;
   using Next = absl::AnyInvocable<void(Response*, NextDone)>;
   // The request lives for the call.

@@ -30,7 +30,8 @@ absl::Status Refuse(std::string_view what, const std::string& file) {
 int SelectH2(SSL*, const unsigned char** chosen, unsigned char* chosen_size, const unsigned char* offered,
              unsigned int offered_size, void*) {
   unsigned char* out = nullptr;
-  if (SSL_select_next_proto(&out, chosen_size, kH2, sizeof kH2, offered, offered_size) != OPENSSL_NPN_NEGOTIATED) {
+  if (SSL_select_next_proto(&out, chosen_size, kH2, sizeof kH2, offered, offered_size) !=
+      OPENSSL_NPN_NEGOTIATED) {
     return SSL_TLSEXT_ERR_ALERT_FATAL;
   }
   *chosen = out;

@@ -35,8 +35,8 @@ class TlsContext {
   SSL_CTX* const context_;
 };
 
-// The server's side of one connection's TLS (1.2 or 1.3, and only for HTTP/2: ALPN "h2"); it knows no sockets. Not
-// thread-safe. Must not outlive its context.
+// The server's side of one connection's TLS (1.2 or 1.3, and only for HTTP/2: ALPN "h2"); it knows no
+// sockets. Not thread-safe. Must not outlive its context.
 class TlsSession {
  public:
   explicit TlsSession(SSL_CTX* context);

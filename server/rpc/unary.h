@@ -25,7 +25,8 @@ class SingleRequest {
  public:
   // Why the call cannot go on; OK if it can.
   absl::Status Read(std::string_view message) {
-    if (std::exchange(has_, true)) return absl::InternalError("more than one message for a method that takes one");
+    if (std::exchange(has_, true))
+      return absl::InternalError("more than one message for a method that takes one");
     bytes_ = message.size();
     if (request_.ParseFromArray(message.data(), static_cast<int>(message.size()))) return absl::OkStatus();
     return absl::InternalError("the message is not a " + std::string(request_.GetTypeName()));
@@ -47,8 +48,8 @@ class SingleRequest {
   bool has_ = false;
 };
 
-// A method with one request and one response, served by `Serve`, which calls its completion exactly once, during
-// the call or later on any thread. Request and response live until then, also if the client has left.
+// A method with one request and one response, served by `Serve`, which calls its completion exactly once,
+// during the call or later on any thread. Request and response live until then, also if the client has left.
 template <typename Request, typename Response>
 class UnaryMethod final : public Method {
  public:
@@ -170,9 +171,9 @@ template <typename Request, typename Response>
 thread_local std::vector<std::unique_ptr<typename UnaryMethod<Request, Response>::UnaryExchange>>
     UnaryMethod<Request, Response>::UnaryExchange::idle_;
 
-// A method whose work goes on, perhaps for hours, when the client leaves or the server stops: neither waits for
-// it. `Serve` is called with a request that lives for the call, and a completion that may be called at any time,
-// on any thread, also when the endpoint is no more.
+// A method whose work goes on, perhaps for hours, when the client leaves or the server stops: neither waits
+// for it. `Serve` is called with a request that lives for the call, and a completion that may be called at
+// any time, on any thread, also when the endpoint is no more.
 template <typename Request, typename Response>
 class DetachedMethod final : public Method {
  public:

@@ -1,12 +1,15 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "server/service/pipeline.h"
 #include "storage/clock.h"
 #include "storage/engine.h"
 #include "thermocline/v1/key_value.pb.h"
@@ -58,6 +61,11 @@ class KeyValueService {
 
   // The scan does not refer to `request` or to this service.
   absl::StatusOr<ScanReader> Scan(const v1::ScanRequest& request);
+
+  // A Pipeline call, which does not refer to this service; see Pipeline for `wake`.
+  std::unique_ptr<Pipeline> NewPipeline(absl::AnyInvocable<void()> wake) {
+    return std::make_unique<Pipeline>(engine_, clock_, std::move(wake));
+  }
 
  private:
   void Apply(const absl::StatusOr<storage::Write>& write, v1::WriteResponse* response, Done done);

@@ -52,14 +52,16 @@ void FillExtensionNumbers(const std::string& type, ServerReflectionResponse& res
 
 void FillExtension(const std::string& type, int number, ServerReflectionResponse& response) {
   const auto* const descriptor = Pool().FindMessageTypeByName(type);
-  const auto* const extension = descriptor == nullptr ? nullptr : Pool().FindExtensionByNumber(descriptor, number);
-  FillFile(extension == nullptr ? nullptr : extension->file(), "extension " + std::to_string(number) + " of " + type,
-           response);
+  const auto* const extension =
+      descriptor == nullptr ? nullptr : Pool().FindExtensionByNumber(descriptor, number);
+  FillFile(extension == nullptr ? nullptr : extension->file(),
+           "extension " + std::to_string(number) + " of " + type, response);
 }
 
 }  // namespace
 
-void ReflectionService::Answer(const ServerReflectionRequest& request, ServerReflectionResponse* response) const {
+void ReflectionService::Answer(const ServerReflectionRequest& request,
+                               ServerReflectionResponse* response) const {
   response->set_valid_host(request.host());
   *response->mutable_original_request() = request;
   switch (request.message_request_case()) {
@@ -80,8 +82,10 @@ void ReflectionService::Answer(const ServerReflectionRequest& request, ServerRef
       }
       return;
     case ServerReflectionRequest::MESSAGE_REQUEST_NOT_SET:
-      response->mutable_error_response()->set_error_code(static_cast<int>(absl::StatusCode::kInvalidArgument));
-      response->mutable_error_response()->set_error_message("the request asks for nothing that this server knows");
+      response->mutable_error_response()->set_error_code(
+          static_cast<int>(absl::StatusCode::kInvalidArgument));
+      response->mutable_error_response()->set_error_message(
+          "the request asks for nothing that this server knows");
       return;
   }
 }

@@ -33,7 +33,8 @@ transport::Transport::Done<v1::WriteResponse> OnWritten(Client::WriteDone done) 
 
 class Client::Impl {
  public:
-  explicit Impl(const Options& options) : timeout_(options.timeout), transport_(options.server) {}
+  Impl(const Options& options, std::unique_ptr<transport::Transport> transport)
+      : timeout_(options.timeout), transport_(std::move(transport)) {}
 
   std::chrono::milliseconds Timeout(std::optional<std::chrono::milliseconds> timeout) const {
     return timeout.value_or(timeout_);
@@ -41,18 +42,20 @@ class Client::Impl {
   transport::Deadline DeadlineOf(std::optional<std::chrono::milliseconds> timeout) const {
     return transport::After(Timeout(timeout));
   }
-  transport::Transport& transport() { return transport_; }
+  transport::Transport& transport() { return *transport_; }
 
  private:
   const std::chrono::milliseconds timeout_;
-  transport::Transport transport_;
+  const std::unique_ptr<transport::Transport> transport_;
 };
 
 Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Client::~Client() = default;
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const Options& options) {
-  auto impl = std::make_unique<Impl>(options);
+  auto transport = transport::Transport::Open(options.server, options.tls);
+  if (!transport.ok()) return transport.status();
+  auto impl = std::make_unique<Impl>(options, *std::move(transport));
   const transport::Deadline repeat_until = transport::After(options.connect_timeout);
   const transport::Deadline deadline = std::max(repeat_until, transport::After(options.timeout));
   using Answer = absl::StatusOr<v1::StatsResponse>;

@@ -151,7 +151,15 @@ class Scanner {
   std::unique_ptr<Impl> impl_;
 };
 
-// A connection to one Thermocline server. Thread-safe: share one between all threads.
+// How to trust and be trusted; PEM files.
+struct TlsOptions {
+  std::string ca_file;           // of those who may have signed the server's certificate; empty: the system's
+  std::string certificate_file;  // with its chain, for a server that asks clients for one; empty: none
+  std::string key_file;          // of the certificate
+};
+
+// A connection to one Thermocline server. Thread-safe: share one between all threads, and it is as cheap as
+// it gets: what they ask for at the same time travels together.
 //
 // A miss is a value (nullopt), and so is an unmet condition (WriteResult::applied == false). Errors are those
 // of the server (see proto/thermocline/v1/key_value.proto) with its message, and
@@ -168,7 +176,8 @@ class Scanner {
 //
 // The asynchronous methods return at once and call `done` exactly once, on a thread of the client (or, for
 // what is refused without asking the server, before they return). `done` should be short and must not call
-// blocking methods of a Client; it may call asynchronous ones.
+// blocking methods of a Client; it may call asynchronous ones. With some thousands of operations under way,
+// the asynchronous methods wait until there are fewer (but not in a `done`), so that memory stays bounded.
 class Client {
  public:
   struct Options {
@@ -176,9 +185,11 @@ class Client {
     std::chrono::milliseconds timeout{10'000};  // of each call that does not say otherwise, but for Compact
     // How long Connect goes on trying. Zero: once.
     std::chrono::milliseconds connect_timeout{0};
+    std::optional<TlsOptions> tls;  // nullopt: plain text
   };
 
-  // Connects and asks the server for a sign of life. UNAVAILABLE, with the reason, if it cannot be reached.
+  // Connects and asks the server for a sign of life. UNAVAILABLE, with the reason, if it cannot be reached;
+  // INVALID_ARGUMENT for TLS files that cannot be read.
   static absl::StatusOr<std::unique_ptr<Client>> Connect(const Options& options);
 
   // Waits for the calls that are under way. Must not be called from a `done`.

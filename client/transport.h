@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "absl/functional/any_invocable.h"
@@ -11,14 +12,14 @@
 #include "absl/status/statusor.h"
 #include "grpcpp/grpcpp.h"
 
+#include "client/client.h"
+#include "client/pipeline.h"
+#include "client/transport_types.h"
 #include "thermocline/v1/admin.grpc.pb.h"
 #include "thermocline/v1/key_value.grpc.pb.h"
 
 // How messages travel between client and server: connection, deadlines, repetition. Private to the client.
 namespace thermocline::transport {
-
-// Wall-clock time, for that is what gRPC takes.
-using Deadline = std::chrono::system_clock::time_point;
 
 // `timeout` from now; bounded, so that no timeout overflows.
 Deadline After(std::chrono::milliseconds timeout);
@@ -53,15 +54,17 @@ class InFlight {
 // A channel and its calls. Thread-safe. `done` is called exactly once, on a thread of gRPC.
 class Transport {
  public:
-  explicit Transport(const std::string& server);
+  // `tls`: nullopt: plain text. INVALID_ARGUMENT for files of it that cannot be read.
+  static absl::StatusOr<std::unique_ptr<Transport>> Open(const std::string& server,
+                                                         const std::optional<TlsOptions>& tls);
   // Waits until the last `done` has returned.
   ~Transport();
 
   template <class Response>
-  using Done = absl::AnyInvocable<void(absl::StatusOr<Response>)>;
+  using Done = transport::Done<Response>;
 
-  // Calls without effect on what the store holds are repeated on UNAVAILABLE until their deadline (or
-  // repeat_until, if that is earlier).
+  // Get, Set and Delete travel on a Pipeline, but for large ones. Calls without effect on what the store
+  // holds are repeated on UNAVAILABLE until their deadline (or repeat_until, if that is earlier).
   void Get(v1::GetRequest request, Deadline deadline, Done<v1::GetResponse> done);
   void BatchGet(v1::BatchGetRequest request, Deadline deadline, Done<v1::BatchGetResponse> done);
   void Stats(Deadline deadline, Deadline repeat_until, Done<v1::StatsResponse> done);
@@ -80,8 +83,14 @@ class Transport {
   const std::unique_ptr<v1::KeyValue::StubInterface> key_value_;
   const std::unique_ptr<v1::Admin::StubInterface> admin_;
   InFlight in_flight_;
+  Pipeline pipeline_;
 
   explicit Transport(const std::shared_ptr<grpc::Channel>& channel);
+  template <class Response>
+  Done<Response> Counted(Done<Response> done);
+  void SendUnary(Operation operation);
+  // On the pipeline, if it carries so many bytes.
+  void Carry(size_t bytes, Operation operation);
 };
 
 }  // namespace thermocline::transport

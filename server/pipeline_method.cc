@@ -21,7 +21,9 @@ constexpr size_t kMaxUnderWay = 8192;
 class PipelineExchange final : public rpc::Exchange, private rpc::LoopTask {
  public:
   PipelineExchange(rpc::Call& call, KeyValueService& service)
-      : call_(&call), loop_(call.loop()), pipeline_(service.NewPipeline([this] { loop_.Post(*this); })) {}
+      : call_(&call), loop_(call.loop()), pipeline_(service.NewPipeline([this] { loop_.Post(*this); })) {
+    call.Greet();
+  }
 
   void OnMessage(std::string_view message) override {
     const absl::Status status = pipeline_->Take(message, call_->draining());

@@ -171,6 +171,11 @@ void Call::SendHead() {
   connection_.session().SendHead(*this, fields);
 }
 
+void Call::Greet() {
+  SendHead();
+  connection_.SendSoon();
+}
+
 bool Call::Send(const google::protobuf::MessageLite& message) {
   if (gzip_out_) return SendEncoded(message.SerializeAsString());
   const size_t size = message.ByteSizeLong();

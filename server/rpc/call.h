@@ -32,6 +32,9 @@ class Call final : private Http2Stream, private LoopTimer {
   const RequestHead& head() const;
   Loop& loop() const;
 
+  // Sends the response's header at once, not with the first message: the client sees that the call is served.
+  void Greet();
+
   // Sends a message. False if the server holds as much as it may: the call has ended (OnGone was called) with
   // RESOURCE_EXHAUSTED.
   [[nodiscard]] bool Send(const google::protobuf::MessageLite& message);

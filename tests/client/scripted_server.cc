@@ -1,6 +1,9 @@
 #include "tests/client/scripted_server.h"
 
 #include <chrono>
+#include <mutex>
+#include <thread>
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -77,6 +80,44 @@ grpc::Status ScriptedServer::Scan(grpc::ServerContext* context, const v1::ScanRe
                                   grpc::ServerWriter<v1::ScanResponse>* writer) {
   if (scan == nullptr) return {grpc::StatusCode::UNIMPLEMENTED, "the test has no script for this"};
   return scan(*request, *writer, *context);
+}
+
+grpc::Status ScriptedServer::Pipeline(grpc::ServerContext*, PipelineStream* stream) {
+  if (!has_pipeline) return {grpc::StatusCode::UNIMPLEMENTED, "the test has no pipeline"};
+  ++pipelines;
+  stream->SendInitialMetadata();
+  std::mutex writing;
+  std::vector<std::thread> threads;
+  v1::PipelineRequest request;
+  while (stream->Read(&request)) {
+    ++pipelined_messages;
+    for (const v1::PipelineRequest::Operation& operation : request.operations()) {
+      threads.emplace_back([this, stream, operation, &writing] {
+        v1::PipelineResponse response;
+        Answer(operation, *response.add_answers());
+        const std::lock_guard lock(writing);
+        stream->Write(response);
+      });
+    }
+  }
+  for (std::thread& thread : threads) thread.join();
+  return grpc::Status::OK;
+}
+
+void ScriptedServer::Answer(const v1::PipelineRequest::Operation& operation,
+                            v1::PipelineResponse::Answer& answer) {
+  answer.set_id(operation.id());
+  grpc::Status status;
+  if (operation.has_get()) {
+    status = Play(get, operation.get(), *answer.mutable_got());
+  } else if (operation.has_set()) {
+    status = Play(set, operation.set(), *answer.mutable_written());
+  } else {
+    status = Play(del, operation.delete_(), *answer.mutable_written());
+  }
+  if (status.ok()) return;
+  answer.mutable_error()->set_code(status.error_code());
+  answer.mutable_error()->set_message(status.error_message());
 }
 
 }  // namespace thermocline::testing

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -29,6 +30,9 @@ class ScriptedServer final : public v1::KeyValue::Service {
   ScanScript scan;
   Script<v1::StatsRequest, v1::StatsResponse> stats;  // without it, the server only says that it is alive
   std::function<grpc::Status(v1::CompactResponse&, grpc::ServerContext&)> compact;
+  bool has_pipeline = true;
+  std::atomic<int> pipelines = 0;           // that were opened
+  std::atomic<int> pipelined_messages = 0;  // that came on them
 
   // Port 0 chooses a free one.
   void Start(int port = 0);
@@ -40,6 +44,8 @@ class ScriptedServer final : public v1::KeyValue::Service {
   std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
 
  private:
+  using PipelineStream = grpc::ServerReaderWriter<v1::PipelineResponse, v1::PipelineRequest>;
+
   class ScriptedAdmin final : public v1::Admin::Service {
    public:
     explicit ScriptedAdmin(const ScriptedServer& server) : server_(server) {}
@@ -63,6 +69,10 @@ class ScriptedServer final : public v1::KeyValue::Service {
                           v1::BatchWriteResponse* response) override;
   grpc::Status Scan(grpc::ServerContext* context, const v1::ScanRequest* request,
                     grpc::ServerWriter<v1::ScanResponse>* writer) override;
+
+  // Each operation by its script, on a thread of its own.
+  grpc::Status Pipeline(grpc::ServerContext* context, PipelineStream* stream) override;
+  void Answer(const v1::PipelineRequest::Operation& operation, v1::PipelineResponse::Answer& answer);
 
   ScriptedAdmin admin_{*this};
   int port_ = 0;

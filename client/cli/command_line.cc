@@ -30,7 +30,8 @@ Exit codes:
   4  import rejected some of the records
 
 Environment:
-  THERMOCLINE_SERVER  the server, where --server is not given
+  THERMOCLINE_SERVER                                          the server, where --server is not given
+  THERMOCLINE_TLS_CA, THERMOCLINE_TLS_CERT, THERMOCLINE_TLS_KEY  likewise
 )";
 
 // The commands write into this; the one that was called counts.
@@ -47,6 +48,8 @@ struct Words {
   std::string import_key;
   std::optional<Format> import_format;
   std::string help_topic;
+  bool tls = false;
+  TlsOptions tls_files;
 };
 
 template <class Duration>
@@ -254,6 +257,17 @@ void AddCommands(CLI::App& app, Words& words) {
       ->envname("THERMOCLINE_SERVER")
       ->default_val("127.0.0.1:7070")
       ->type_name("HOST:PORT");
+  app.add_flag("--tls", words.tls, "The server speaks TLS; trust whom this system trusts");
+  app.add_option("--tls-ca", words.tls_files.ca_file,
+                 "It speaks TLS; trust only what these have signed (PEM)")
+      ->envname("THERMOCLINE_TLS_CA")
+      ->type_name("FILE");
+  app.add_option("--tls-cert", words.tls_files.certificate_file, "Show the server this certificate (PEM)")
+      ->envname("THERMOCLINE_TLS_CERT")
+      ->type_name("FILE");
+  app.add_option("--tls-key", words.tls_files.key_file, "The private key of --tls-cert (PEM)")
+      ->envname("THERMOCLINE_TLS_KEY")
+      ->type_name("FILE");
   words.invocation.timeout = std::chrono::seconds(10);
   AddDuration(&app, "--timeout", words.invocation.timeout,
               "Longest wait for an answer, as 500ms or 1m (default 10s; compact waits until it is over)");
@@ -300,6 +314,10 @@ std::variant<Invocation, Ending> ParseCommandLine(const std::vector<std::string>
     return Ending{kUsage, "thermocline: a command is missing; see thermocline help\n"};
   if (app.got_subcommand("help")) return Help(words.help_topic);
   words.invocation.command = Choose(app, words);
+  const TlsOptions& files = words.tls_files;
+  if (words.tls || !files.ca_file.empty() || !files.certificate_file.empty() || !files.key_file.empty()) {
+    words.invocation.tls = files;
+  }
   return std::move(words.invocation);
 }
 

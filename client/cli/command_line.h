@@ -68,6 +68,7 @@ using Command = std::variant<GetCommand, SetCommand, DelCommand, ExistsCommand, 
 
 struct Invocation {
   std::string server;
+  std::optional<TlsOptions> tls;  // nullopt: plain text
   std::chrono::milliseconds timeout{0};
   bool json = false;
   Command command;

@@ -16,7 +16,7 @@ ExitCode Run(const std::vector<std::string>& arguments, Io& io) {
   }
   const auto& invocation = std::get<Invocation>(parsed);
   const absl::StatusOr<std::unique_ptr<Client>> client =
-      Client::Connect({.server = invocation.server, .timeout = invocation.timeout});
+      Client::Connect({.server = invocation.server, .timeout = invocation.timeout, .tls = invocation.tls});
   if (!client.ok()) {
     FailCall(client.status(), io);
     return kServer;

@@ -37,6 +37,16 @@ TEST(CommandLine, TakesGlobalOptionsOnBothSidesOfTheCommand) {
   }
 }
 
+TEST(CommandLine, SpeaksTlsWhenToldOrGivenItsFiles) {
+  EXPECT_FALSE(Parse({"get", "k"}).tls.has_value());
+  EXPECT_TRUE(Parse({"--tls", "get", "k"}).tls.has_value());
+  const auto files = Parse({"get", "k", "--tls-ca", "ca", "--tls-cert", "cert", "--tls-key", "key"}).tls;
+  ASSERT_TRUE(files.has_value());
+  EXPECT_EQ(files->ca_file, "ca");
+  EXPECT_EQ(files->certificate_file, "cert");
+  EXPECT_EQ(files->key_file, "key");
+}
+
 TEST(CommandLine, TakesTheServerFromTheEnvironment) {
   ASSERT_EQ(setenv("THERMOCLINE_SERVER", "far:9", 1), 0);
   EXPECT_EQ(Parse({"stats"}).server, "far:9");

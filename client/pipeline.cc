@@ -17,7 +17,7 @@ constexpr size_t kMaxMessageOperations = 1024;
 constexpr size_t kMaxMessageBytes = 256 << 10;
 // A larger operation travels alone: it would keep the others waiting. The server has the same limit for
 // answers.
-constexpr size_t kMaxOperationBytes = 64 << 10;
+constexpr size_t kMaxOperationBytes = 16 << 10;
 // What an operation costs beside its key and value.
 constexpr size_t kOverheadBytes = 64;
 constexpr std::chrono::milliseconds kFirstPause(20);

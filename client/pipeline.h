@@ -42,7 +42,7 @@ struct Operation {
 // must not. Thread-safe.
 class Pipeline {
  public:
-  static constexpr size_t kMaxOperations = 8192;
+  static constexpr size_t kMaxOperations = 4096;
   static constexpr size_t kMaxBytes = 16 << 20;
 
   // `unary` takes what the stream does not carry: operations whose answer is too large for it, and all if the

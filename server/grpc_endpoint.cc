@@ -38,20 +38,23 @@ std::string Path(std::string_view service, std::string_view method) {
 
 // Binds a method of a service that takes a request, a response and a completion.
 template <typename Service, typename Request, typename Response>
-std::unique_ptr<rpc::Method> Unary(Service& service, void (Service::*method)(const Request&, Response*,
-                                                                             KeyValueService::Done)) {
+std::unique_ptr<rpc::Method> Unary(Service& service,
+                                   void (Service::*method)(const Request&, Response*, KeyValueService::Done),
+                                   rpc::Effect effect) {
   return std::make_unique<rpc::UnaryMethod<Request, Response>>(
       [&service, method](const Request& request, Response* response, KeyValueService::Done done) {
         (service.*method)(request, response, std::move(done));
-      });
+      },
+      effect);
 }
 
 void AddKeyValue(KeyValueService& service, rpc::Methods& methods) {
-  methods.Add(Path(kKeyValue, "Get"), Unary(service, &KeyValueService::Get));
-  methods.Add(Path(kKeyValue, "Set"), Unary(service, &KeyValueService::Set));
-  methods.Add(Path(kKeyValue, "Delete"), Unary(service, &KeyValueService::Delete));
-  methods.Add(Path(kKeyValue, "BatchGet"), Unary(service, &KeyValueService::BatchGet));
-  methods.Add(Path(kKeyValue, "BatchWrite"), Unary(service, &KeyValueService::BatchWrite));
+  methods.Add(Path(kKeyValue, "Get"), Unary(service, &KeyValueService::Get, rpc::Effect::kNone));
+  methods.Add(Path(kKeyValue, "Set"), Unary(service, &KeyValueService::Set, rpc::Effect::kWrites));
+  methods.Add(Path(kKeyValue, "Delete"), Unary(service, &KeyValueService::Delete, rpc::Effect::kWrites));
+  methods.Add(Path(kKeyValue, "BatchGet"), Unary(service, &KeyValueService::BatchGet, rpc::Effect::kNone));
+  methods.Add(Path(kKeyValue, "BatchWrite"),
+              Unary(service, &KeyValueService::BatchWrite, rpc::Effect::kWrites));
   using Scan = rpc::ServerStreamMethod<v1::ScanRequest, v1::ScanResponse>;
   methods.Add(
       Path(kKeyValue, "Scan"),
@@ -98,7 +101,7 @@ class WatchMethod final : public rpc::Method {
     Watch(rpc::Call& call, const HealthService& service) : call_(call), service_(service) {}
 
     void OnMessage(std::string_view message) override {
-      if (absl::Status status = request_.Read(message); !status.ok()) return Finish(status);
+      if (absl::Status status = request_.Read(message, call_); !status.ok()) return Finish(status);
       HealthCheckResponse response;
       service_.Look(request_.value(), &response);
       static_cast<void>(call_.Send(response));  // if it fails, OnGone has been called
@@ -129,6 +132,7 @@ void AddHealth(HealthService& service, rpc::Methods& methods) {
       Path(kHealth, "Check"),
       std::make_unique<Check>([&service](const HealthCheckRequest& request, HealthCheckResponse* response,
                                          Check::Done done) { done(service.Check(request, response)); },
+                              rpc::Effect::kNone,
                               [](const absl::Status& status) { return static_cast<int>(status.code()); }));
   methods.Add(Path(kHealth, "Watch"), std::make_unique<WatchMethod>(service));
 }

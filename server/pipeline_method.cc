@@ -15,7 +15,7 @@ namespace thermocline::server {
 namespace {
 
 // Beyond this, nothing more is read from the stream.
-constexpr size_t kMaxUnderWay = 8192;
+constexpr size_t kMaxUnderWay = 4096;
 
 // One Pipeline call. For its loop it is an operation as long as any of its own is under way.
 class PipelineExchange final : public rpc::Exchange, private rpc::LoopTask {
@@ -26,11 +26,7 @@ class PipelineExchange final : public rpc::Exchange, private rpc::LoopTask {
   }
 
   void OnMessage(std::string_view message) override {
-    const absl::Status status = pipeline_->Take(message, call_->draining());
-    if (!status.ok()) {
-      call_->Finish(status);
-      call_ = nullptr;
-    }
+    Check(pipeline_->Take(message, call_->draining()));
     Advance();
   }
 
@@ -53,8 +49,35 @@ class PipelineExchange final : public rpc::Exchange, private rpc::LoopTask {
     Advance();
   }
 
+  void Check(const absl::Status& status) {
+    if (!status.ok()) std::exchange(call_, nullptr)->Finish(status);
+  }
+
   // Sends what there is, and decides what comes next. This may be gone when it returns.
   void Advance() {
+    SendAnswers();
+    while (call_ != nullptr && pipeline_->has_rest() && !call_->backlogged()) {
+      Check(pipeline_->Continue());
+      SendAnswers();
+    }
+    const Pipeline::State state = pipeline_->state();
+    // Woken: there may be answers since they were taken.
+    if (const bool busy = state.under_way > 0 || state.woken; busy != std::exchange(busy_, busy)) {
+      busy ? loop_.OperationBegan() : loop_.OperationEnded();
+    }
+    const bool rest = pipeline_->has_rest();
+    if (ended_ && !busy_ && !rest && call_ != nullptr)
+      std::exchange(call_, nullptr)->Finish(absl::OkStatus());
+    if (call_ == nullptr) {
+      if (!busy_) delete this;
+    } else if (rest || state.under_way >= kMaxUnderWay || call_->backlogged()) {
+      call_->Pause();
+    } else {
+      call_->Resume();  // may deliver a message, and so end here again
+    }
+  }
+
+  void SendAnswers() {
     advancing_ = true;
     answers_.clear();
     pipeline_->TakeAnswers(answers_);
@@ -62,18 +85,6 @@ class PipelineExchange final : public rpc::Exchange, private rpc::LoopTask {
       if (call_ == nullptr || !call_->SendEncoded(answer)) break;
     }
     advancing_ = false;
-    const Pipeline::State state = pipeline_->state();
-    if (const bool busy = state.under_way > 0; busy != std::exchange(busy_, busy)) {
-      busy ? loop_.OperationBegan() : loop_.OperationEnded();
-    }
-    if (ended_ && !busy_ && call_ != nullptr) std::exchange(call_, nullptr)->Finish(absl::OkStatus());
-    if (call_ == nullptr) {
-      if (!busy_ && !state.woken) delete this;
-    } else if (state.under_way >= kMaxUnderWay || call_->backlogged()) {
-      call_->Pause();
-    } else {
-      call_->Resume();  // may deliver a message, and so end here again
-    }
   }
 
   rpc::Call* call_;  // nullptr: over

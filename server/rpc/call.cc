@@ -50,6 +50,7 @@ void Call::OnHeaders(const StreamOpening& opening) {
 }
 
 void Call::Begin(const RequestHead& head, Method* method) {
+  owing_ = false;
   head_sent_ = gzip_out_ = paused_ = delivering_ = end_came_ = false;
   unreturned_ = 0;
   gzip_in_ = head.gzip;
@@ -67,9 +68,7 @@ void Call::Begin(const RequestHead& head, Method* method) {
   }
   gzip_out_ = head.gzip && head.accepts_gzip;
   if (head.timeout) {
-    // Beyond a day it makes no difference, and cannot overflow.
-    const auto timeout = std::min<std::chrono::nanoseconds>(*head.timeout, std::chrono::hours(24));
-    loop().Arm(*this, Loop::Clock::now() + timeout);
+    loop().Arm(*this, Loop::Clock::now() + *head.timeout);
   }
   // It may have finished the call meanwhile.
   if (Exchange* const exchange = method->Start(*this); exchange != nullptr) exchange_ = exchange;
@@ -161,6 +160,9 @@ void Call::Deliver(bool compressed, std::string_view message) {
     return Abort(absl::InternalError("a message is compressed, and grpc-encoding does not say how"));
   absl::StatusOr<std::string> unpacked = Gunzip(message, connection_.options().max_message_bytes);
   if (!unpacked.ok()) return Abort(unpacked.status());
+  if (!hold_.Resize(loop(), static_cast<int64_t>(inbox_.size() + unpacked->size()))) {
+    return Abort(absl::ResourceExhaustedError(kTooMuchHeld));
+  }
   exchange_->OnMessage(*unpacked);
 }
 
@@ -202,7 +204,12 @@ bool Call::SendEncoded(std::string_view message) {
 bool Call::HoldOutgoing(size_t bytes) {
   const size_t all = backlog() + bytes;
   if (all <= kUncounted || outgoing_.Resize(loop(), static_cast<int64_t>(all))) return true;
-  Abort(absl::ResourceExhaustedError(kTooMuchHeld));
+  if (exchange_->wrote()) {
+    Abort(absl::UnknownError(
+        "the writes were made, but the server holds too much to tell how each of them went"));
+  } else {
+    Abort(absl::ResourceExhaustedError(kTooMuchHeld));
+  }
   return false;
 }
 
@@ -224,7 +231,11 @@ void Call::Finish(const absl::Status& status, int code) {
 void Call::EndStream(const absl::Status& status, int code) {
   Http2Session& session = connection_.session();
   connection_.SendSoon();
-  if (head_sent_) return session.End(*this, status.ok() ? std::string() : StatusFields(status, code));
+  if (head_sent_) {
+    owing_ = true;
+    loop().OperationBegan();
+    return session.End(*this, status.ok() ? std::string() : StatusFields(status, code));
+  }
   session.SendOnlyHead(*this, StatusFields(status, code), true);
 }
 
@@ -238,18 +249,30 @@ void Call::Abort(const absl::Status& status) {
   EndStream(status, static_cast<int>(status.code()));
 }
 
+void Call::Stop() {
+  if (exchange_ != nullptr && exchange_->wrote()) {
+    Abort(absl::UnknownError("the server has stopped: the write may be made, or not"));
+  } else {
+    Abort(absl::UnavailableError("the server is stopping"));
+  }
+}
+
 void Call::OnWritable() {
-  outgoing_.Release();
+  if (backlog() == 0) outgoing_.Release();
   if (exchange_ != nullptr) exchange_->OnWritable();
 }
 
 void Call::OnTime() {
-  if (exchange_ == nullptr) return connection_.session().Reset(*this, Http2Error::kCancel);
+  if (exchange_ == nullptr) {
+    connection_.SendSoon();
+    return connection_.session().Reset(*this, Http2Error::kCancel);
+  }
   Abort(absl::DeadlineExceededError("the deadline of the call has passed"));
 }
 
 void Call::OnClosed() {
   Loop::Disarm(*this);
+  if (std::exchange(owing_, false)) loop().OperationEnded();
   if (Exchange* const exchange = std::exchange(exchange_, nullptr); exchange != nullptr) exchange->OnGone();
   hold_.Release();
   outgoing_.Release();

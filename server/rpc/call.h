@@ -75,6 +75,8 @@ class Call final : private Http2Stream, private LoopTimer {
   void ReturnWindow();
   // Ends the call for an exchange that does not know it yet.
   void Abort(const absl::Status& status);
+  // The server does not wait any longer.
+  void Stop();
   void EndStream(const absl::Status& status, int code);
   bool HoldOutgoing(size_t bytes);
   char* AppendMessage(bool compressed, size_t bytes);
@@ -88,6 +90,7 @@ class Call final : private Http2Stream, private LoopTimer {
   bool paused_ = false;
   bool delivering_ = false;
   bool end_came_ = false;
+  bool owing_ = false;     // an operation of the loop: the call has ended, and not all is on its way
   size_t unreturned_ = 0;  // of the stream's window
   std::string inbox_;      // messages that are not whole, or wait
   Loop::Hold hold_;        // for inbox_

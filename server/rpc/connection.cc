@@ -13,12 +13,13 @@ using boost::system::error_code;
 // One read, at most; the others of the loop wait no longer than for some of these.
 constexpr size_t kReadBytes = 128 << 10;
 constexpr int kReadsARound = 4;
-// Who does not take its answers is not read from: what is under way may add to this, and no more.
-constexpr size_t kMaxOutput = 1 << 20;
+
 // Work under way on all connections of a loop, beyond which streams are refused.
 constexpr int64_t kMaxOperations = 1 << 16;
-// How long we go on reading from a connection that we have ended, so that its client gets our last words.
+// How long we go on reading from a connection that we have ended, so that its client gets our last words; and
+// how long that client may take to read them.
 constexpr std::chrono::seconds kLinger(2);
+constexpr std::chrono::seconds kLastWords(30);
 
 char* ReadBuffer() {
   thread_local const auto buffer = std::make_unique<char[]>(kReadBytes);
@@ -83,7 +84,7 @@ void Connection::OnReadable() {
     heard_ = Loop::Clock::now();
     pinged_ = false;
     if (!over_ && !Take({ReadBuffer(), size})) CloseWhenSent();
-    if (size < kReadBytes || Output().size() > kMaxOutput) break;
+    if (size < kReadBytes || session_.stopped()) break;
   }
   in_round_ = false;
   Flush();
@@ -132,33 +133,57 @@ bool Connection::FillOutput() {
   return true;
 }
 
-void Connection::Flush() {
-  if (awaiting_writable_ || !open_) return;
-  in_round_ = true;  // what Pump makes others send goes out here
+// False if the connection is broken.
+bool Connection::SendAll() {
   for (;;) {
-    if (!FillOutput()) break;
+    if (!FillOutput()) return false;
     const std::string_view output = Output();
-    if (output.empty()) break;
+    if (output.empty()) return true;
     error_code error;
     const size_t size = socket_.send(boost::asio::buffer(output.data(), output.size()), 0, error);
     if (error == boost::asio::error::would_block || error == boost::asio::error::try_again) {
       AwaitWritable();
-      break;
+      return true;
     }
-    if (error) {
+    if (error) return false;
+    Sent(size);
+  }
+}
+
+void Connection::Flush() {
+  if (!open_) return;
+  in_round_ = true;  // what Pump makes others send goes out here
+  while (!awaiting_writable_) {
+    if (!SendAll()) {
       in_round_ = false;
       return Close();
     }
-    Sent(size);
+    // What the session did not hear, for its answers were not taken.
+    if (awaiting_writable_ || over_ || !session_.stopped()) break;
+    if (!session_.Receive({})) CloseWhenSent();
   }
   in_round_ = false;
   if (!over_ && session_.leaving() && session_.stream_count() == 0) CloseWhenSent();
-  if (over_ && Output().empty() && !shut_) {
-    shut_ = true;
-    error_code ignored;
-    socket_.shutdown(tcp::socket::shutdown_send, ignored);
+  if (over_ && !HasOutput()) Shut();
+  if (Output().size() + session_.output().size() <= Http2Session::kMaxOutput) AwaitReadable();
+}
+
+// Everything has been sent: says so, and waits for the client to close as well.
+void Connection::Shut() {
+  if (shut_) return;
+  if (tls_ != nullptr && !std::exchange(goodbye_said_, true)) {
+    tls_->Shutdown();
+    return SendSoon();
   }
-  if (Output().size() <= kMaxOutput) AwaitReadable();
+  shut_ = true;
+  over_since_ = Loop::Clock::now();
+  error_code ignored;
+  socket_.shutdown(tcp::socket::shutdown_send, ignored);
+  Settle();
+}
+
+void Connection::Settle() {
+  if (std::exchange(owing_, false)) loop_.OperationEnded();
 }
 
 void Connection::AwaitWritable() {
@@ -174,7 +199,7 @@ void Connection::Tick() {
   session_.Tick();
   const auto now = Loop::Clock::now();
   if (over_) {
-    if (now - over_since_ > kLinger) Close();
+    if (now - over_since_ > (shut_ ? kLinger : kLastWords)) Close();
     return;
   }
   if (!session_.greeted()) {
@@ -195,9 +220,7 @@ void Connection::Drain() {
 }
 
 void Connection::CancelCalls() {
-  session_.ForEachStream([](Http2Stream& stream) {
-    static_cast<Call&>(stream).Abort(absl::UnavailableError("the server is stopping"));
-  });
+  session_.ForEachStream([](Http2Stream& stream) { static_cast<Call&>(stream).Stop(); });
   SendSoon();
 }
 
@@ -205,10 +228,8 @@ void Connection::CloseWhenSent() {
   if (!open_ || std::exchange(over_, true)) return;
   over_since_ = Loop::Clock::now();
   session_.CloseStreams();
-  if (tls_ != nullptr) {
-    FillOutput();
-    tls_->Shutdown();
-  }
+  owing_ = true;
+  loop_.OperationBegan();
   SendSoon();
 }
 
@@ -216,6 +237,7 @@ void Connection::Close() {
   if (!std::exchange(open_, false)) return;
   const std::shared_ptr<Connection> self = shared_from_this();
   session_.CloseStreams();
+  Settle();
   error_code ignored;
   socket_.close(ignored);
   closed_callback_(*this);

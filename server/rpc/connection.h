@@ -75,6 +75,11 @@ class Connection final : public std::enable_shared_from_this<Connection>,
   // Writes what there is, until it is out or the socket takes no more.
   void Flush();
   bool FillOutput();
+  // Sends what there is; false if the connection is broken.
+  bool SendAll();
+  void Shut();
+  bool HasOutput() const { return !Output().empty() || !session_.output().empty(); }
+  void Settle();
   std::string_view Output() const;
   void Sent(size_t bytes);
   void AwaitWritable();
@@ -95,7 +100,9 @@ class Connection final : public std::enable_shared_from_this<Connection>,
 
   bool open_ = true;
   bool over_ = false;  // what comes is thrown away; closed when everything is sent and taken
-  bool shut_ = false;  // for sending
+  bool goodbye_said_ = false;
+  bool shut_ = false;   // for sending
+  bool owing_ = false;  // an operation of the loop: what is over has not been sent
   bool draining_ = false;
   bool in_round_ = false;  // Flush follows
   bool flush_posted_ = false;
@@ -106,7 +113,7 @@ class Connection final : public std::enable_shared_from_this<Connection>,
   Loop::Clock::time_point began_;
   Loop::Clock::time_point heard_;
   bool pinged_ = false;
-  Loop::Clock::time_point over_since_;
+  Loop::Clock::time_point over_since_;  // later: since it was shut
 };
 
 }  // namespace thermocline::server::rpc

@@ -20,6 +20,8 @@ class Exchange {
   virtual void OnEnd() = 0;
   // Call::backlogged() was true and is so no more.
   virtual void OnWritable() {}
+  // Whether it is writing, or has written: then nobody may be told that nothing has happened.
+  virtual bool wrote() const { return false; }
   // The call is over, for the client has left, its deadline has passed or the server stops: the Call is no
   // more.
   virtual void OnGone() = 0;

@@ -20,8 +20,9 @@ constexpr int kResetRefill = 2000;
 constexpr size_t kMaxSentFrameBytes = 64 << 10;
 // Of a header block as it comes; HPACK makes it smaller, if anything.
 constexpr size_t kMaxBlockBytes = Http2Session::kMaxHeaderListBytes + kDefaultMaxFrameBytes;
-constexpr size_t kKeptCapacity = 64 << 10;
+constexpr size_t kKeptCapacity = 4 << 10;
 constexpr size_t kKeptOutputCapacity = 512 << 10;
+constexpr size_t kMaxSettings = 64;
 constexpr char kPingBytes[8] = {'a', 'l', 'i', 'v', 'e', '?', 0, 0};
 
 void AppendSetting(Setting setting, uint32_t value, std::string& to) {
@@ -33,7 +34,10 @@ void AppendSetting(Setting setting, uint32_t value, std::string& to) {
 }  // namespace
 
 Http2Session::Http2Session(Http2Peer& peer)
-    : peer_(peer), decoder_(kMaxHeaderListBytes), idle_budget_(kIdleBudget), reset_budget_(kResetBudget) {
+    : peer_(peer), decoder_(kMaxHeaderListBytes), idle_budget_(kIdleBudget), reset_budget_(kResetBudget) {}
+
+// What we allow the client.
+void Http2Session::SendSettings() {
   std::string settings;
   AppendSetting(Setting::kMaxConcurrentStreams, kMaxStreams, settings);
   AppendSetting(Setting::kInitialWindowSize, kStreamWindow, settings);
@@ -52,7 +56,7 @@ bool Http2Session::Receive(std::string_view bytes) {
     bytes = joined;
   }
   if (!greeted_ && !Greet(bytes)) return !failed_;
-  while (!failed_ && bytes.size() >= kFrameHeaderBytes) {
+  while (!failed_ && bytes.size() >= kFrameHeaderBytes && output().size() <= kMaxOutput) {
     const FrameHeader frame = LoadFrameHeader(bytes.data());
     if (frame.length > kDefaultMaxFrameBytes) {
       Fail(Http2Error::kFrameSizeError, "a frame of more than 16384 bytes");
@@ -63,6 +67,7 @@ bool Http2Session::Receive(std::string_view bytes) {
     bytes.remove_prefix(kFrameHeaderBytes + frame.length);
   }
   if (failed_) return false;
+  stopped_ = output().size() > kMaxOutput;
   if (joined.empty()) {
     partial_.assign(bytes);
   } else {
@@ -91,6 +96,7 @@ bool Http2Session::Greet(std::string_view& bytes) {
     return false;
   }
   greeted_ = true;
+  SendSettings();
   bytes.remove_prefix(kClientPreface.size());
   return true;
 }
@@ -147,9 +153,9 @@ void Http2Session::HandleData(const FrameHeader& frame, std::string_view payload
   if (payload.empty() && !end) Spend(Budget::kIdle);
   Http2Stream* const stream = Find(frame.stream);
   if (stream == nullptr) return;  // what was under way when we ended it
-  if (stream->client_ended_) return Reset(*stream, Http2Error::kStreamClosed);
+  if (stream->client_ended_) return ResetFor(*stream, Http2Error::kStreamClosed);
   stream->receive_window_ -= frame.length;
-  if (stream->receive_window_ < 0) return Reset(*stream, Http2Error::kFlowControlError);
+  if (stream->receive_window_ < 0) return ResetFor(*stream, Http2Error::kFlowControlError);
   stream->client_ended_ = end;
   if (const size_t padding = frame.length - payload.size(); padding > 0) Consumed(*stream, padding);
   stream->OnData(payload, end);
@@ -185,31 +191,35 @@ void Http2Session::HandleContinuation(const FrameHeader& frame, std::string_view
 
 void Http2Session::HandleBlock(uint32_t id, std::string_view block, bool end) {
   const HeaderDecoder::Result result = decoder_.Decode(block);
+  const bool repeated = std::exchange(told_, false) && decoder_.repeated();
   if (result == HeaderDecoder::Result::kCorrupt) {
     return Fail(Http2Error::kCompressionError, "a header block that cannot be decoded");
   }
   if (Http2Stream* const stream = Find(id); stream != nullptr) {  // trailers
-    if (stream->client_ended_) return Reset(*stream, Http2Error::kStreamClosed);
-    if (!end) return Reset(*stream, Http2Error::kProtocolError);
+    if (stream->client_ended_) return ResetFor(*stream, Http2Error::kStreamClosed);
+    if (!end) return ResetFor(*stream, Http2Error::kProtocolError);
     stream->client_ended_ = true;
     return stream->OnData({}, true);
   }
   if (id <= last_stream_) return Spend(Budget::kIdle);  // what was under way when we ended it
   last_stream_ = id;
   // What comes after our GOAWAY is the client's to send elsewhere.
-  if (leaving_) return Spend(Budget::kIdle);
-  OpenStream(id, result == HeaderDecoder::Result::kTooLarge, end);
+  if (leaving_) return;
+  OpenStream(id, {decoder_.headers(), repeated, result == HeaderDecoder::Result::kTooLarge}, end);
 }
 
-void Http2Session::OpenStream(uint32_t id, bool too_large, bool end) {
-  Http2Stream* const stream = streams_.size() < kMaxStreams ? peer_.NewStream() : nullptr;
-  if (stream == nullptr) {
+void Http2Session::OpenStream(uint32_t id, const StreamOpening& opening, bool end) {
+  // More than it was told to open, or more than the server has to give.
+  if (streams_.size() >= kMaxStreams) {
     Spend(Budget::kReset);
     return SendReset(id, Http2Error::kRefusedStream);
   }
+  Http2Stream* const stream = peer_.NewStream();
+  if (stream == nullptr) return SendReset(id, Http2Error::kRefusedStream);
   Earn();
+  told_ = !opening.too_large;
   stream->id_ = id;
-  stream->client_ended_ = false;
+  stream->client_ended_ = end;
   stream->ended_ = false;
   stream->waiting_ = false;
   stream->send_window_ = initial_send_window_;
@@ -217,12 +227,9 @@ void Http2Session::OpenStream(uint32_t id, bool too_large, bool end) {
   stream->unreturned_ = 0;
   streams_.emplace(id, stream);
   recent_ = stream;
-  stream->OnHeaders({decoder_.headers(), decoder_.repeated(), too_large});
+  stream->OnHeaders(opening);
   if (!end) return;
-  if (Http2Stream* const still = Find(id); still != nullptr) {
-    still->client_ended_ = true;
-    still->OnData({}, true);
-  }
+  if (Http2Stream* const still = Find(id); still != nullptr) still->OnData({}, true);
 }
 
 void Http2Session::HandleReset(const FrameHeader& frame, std::string_view payload) {
@@ -241,6 +248,7 @@ void Http2Session::HandleSettings(const FrameHeader& frame, std::string_view pay
     return Spend(Budget::kIdle);
   }
   if (payload.size() % 6 != 0) return Fail(Http2Error::kFrameSizeError, "SETTINGS of a broken length");
+  if (payload.size() > 6 * kMaxSettings) return Fail(Http2Error::kEnhanceYourCalm, "very many SETTINGS");
   if (settled_) Spend(Budget::kIdle);
   settled_ = true;
   for (; !payload.empty() && !failed_; payload.remove_prefix(6)) {
@@ -311,9 +319,9 @@ void Http2Session::HandleWindowUpdate(const FrameHeader& frame, std::string_view
   }
   Http2Stream* const stream = Find(frame.stream);
   if (stream == nullptr) return;
-  if (bytes == 0) return Reset(*stream, Http2Error::kProtocolError);
+  if (bytes == 0) return ResetFor(*stream, Http2Error::kProtocolError);
   stream->send_window_ += bytes;
-  if (stream->send_window_ > kLargestWindowBytes) return Reset(*stream, Http2Error::kFlowControlError);
+  if (stream->send_window_ > kLargestWindowBytes) return ResetFor(*stream, Http2Error::kFlowControlError);
   Wait(*stream);
 }
 
@@ -338,11 +346,19 @@ Http2Stream* Http2Session::Find(uint32_t id) {
 void Http2Session::Forget(Http2Stream& stream) {
   if (recent_ == &stream) recent_ = nullptr;
   streams_.erase(stream.id_);
-  stream.pending_.clear();
-  stream.pending_begin_ = 0;
-  if (stream.pending_.capacity() > kKeptCapacity) stream.pending_.shrink_to_fit();
+  if (streams_.empty()) waiting_.clear();
+  ClearPending(stream);
   stream.trailers_.clear();
   stream.OnClosed();
+}
+
+void Http2Session::ClearPending(Http2Stream& stream) {
+  stream.pending_begin_ = 0;
+  if (stream.pending_.capacity() > kKeptCapacity) {
+    stream.pending_ = std::string();
+  } else {
+    stream.pending_.clear();
+  }
 }
 
 char* Http2Session::AppendData(Http2Stream& stream, size_t bytes) {
@@ -432,6 +448,11 @@ void Http2Session::Reset(Http2Stream& stream, Http2Error error) {
   Forget(stream);
 }
 
+void Http2Session::ResetFor(Http2Stream& stream, Http2Error error) {
+  Reset(stream, error);
+  Spend(Budget::kReset);
+}
+
 void Http2Session::SendReset(uint32_t stream, Http2Error error) {
   AppendFrameHeader({4, FrameType::kRstStream, 0, stream}, output_);
   AppendBig32(static_cast<uint32_t>(error), output_);
@@ -476,16 +497,15 @@ void Http2Session::PumpStream(Http2Stream& stream) {
   stream.send_window_ -= static_cast<int64_t>(size);
   send_window_ -= static_cast<int64_t>(size);
   Earn();
-  if (stream.backlog() == 0) {
-    stream.pending_.clear();
-    stream.pending_begin_ = 0;
-    if (stream.pending_.capacity() > kKeptCapacity) stream.pending_.shrink_to_fit();
+  const size_t after = stream.backlog();
+  if (after == 0) {
+    ClearPending(stream);
     if (stream.ended_) return EmitEnd(stream);
   } else {
     Wait(stream);
   }
-  if (before > kBacklogLowWater && stream.backlog() <= kBacklogLowWater && !stream.ended_)
-    stream.OnWritable();
+  const bool small = before > kBacklogLowWater && after <= kBacklogLowWater;
+  if (!stream.ended_ && (small || after == 0)) stream.OnWritable();
 }
 
 void Http2Session::Sent(size_t bytes) {
@@ -507,8 +527,9 @@ void Http2Session::Ping() {
 void Http2Session::GoAway(Http2Error error, std::string_view why) {
   if (leaving_) return;
   leaving_ = true;
+  if (last_served_ == 0) last_served_ = last_stream_;  // said again, it must not grow
   AppendFrameHeader({static_cast<uint32_t>(8 + why.size()), FrameType::kGoAway, 0, 0}, output_);
-  AppendBig32(last_stream_, output_);
+  AppendBig32(last_served_, output_);
   AppendBig32(static_cast<uint32_t>(error), output_);
   output_.append(why);
 }
@@ -525,8 +546,10 @@ void Http2Session::CloseStreams() {
 
 void Http2Session::Spend(Budget budget) {
   int& left = budget == Budget::kIdle ? idle_budget_ : reset_budget_;
-  // Clients of gRPC know these words, and ping more seldom.
-  if (--left < 0 && !failed_) Fail(Http2Error::kEnhanceYourCalm, "too_many_pings");
+  if (--left >= 0 || failed_) return;
+  // Clients of gRPC know the first of these words, and ping more seldom.
+  Fail(Http2Error::kEnhanceYourCalm,
+       budget == Budget::kIdle ? "too_many_pings" : "too many streams were reset");
 }
 
 void Http2Session::Earn() { idle_budget_ = std::min(idle_budget_ + kIdleEarned, kIdleBudget); }

@@ -40,7 +40,7 @@ class Http2Stream {
   virtual void OnHeaders(const StreamOpening& opening) = 0;
   // More bytes; `end`: the last. They stay in the stream's window until Http2Session::Consumed.
   virtual void OnData(std::string_view bytes, bool end) = 0;
-  // The backlog has become small.
+  // The backlog has become small, or nothing.
   virtual void OnWritable() = 0;
   // The session has forgotten the stream: it ended on both sides, was reset, or the connection is over.
   virtual void OnClosed() = 0;
@@ -81,16 +81,21 @@ class Http2Session {
   static constexpr size_t kMaxHeaderListBytes = 64 << 10;
   // Data goes into the output only as long as this much is not waiting there.
   static constexpr size_t kOutputHighWater = 256 << 10;
-  // OnWritable comes when a stream's backlog falls to this.
+  // OnWritable comes when a stream's backlog falls to this, and to nothing.
   static constexpr size_t kBacklogLowWater = 64 << 10;
+  // Who does not take its answers is not heard. One frame may add some KiB, and answers under way their own.
+  static constexpr size_t kMaxOutput = 1 << 20;
 
   // `peer` must outlive the session.
   explicit Http2Session(Http2Peer& peer);
   // Does not call OnClosed: see CloseStreams().
   ~Http2Session() = default;
 
-  // Takes what the client sent. False if the connection is over: send what output() holds, and close.
+  // Takes what the client sent. False if the connection is over: send what output() holds, and close. With
+  // kMaxOutput in output() it stops, and goes on when it is called again, perhaps with nothing new: see
+  // stopped().
   bool Receive(std::string_view bytes);
+  bool stopped() const { return stopped_; }
 
   // Moves data of streams that wait into the output, as far as windows and kOutputHighWater allow.
   void Pump();
@@ -143,7 +148,7 @@ class Http2Session {
   void HandleHeaders(const FrameHeader& frame, std::string_view payload);
   void HandleContinuation(const FrameHeader& frame, std::string_view payload);
   void HandleBlock(uint32_t id, std::string_view block, bool end);
-  void OpenStream(uint32_t id, bool too_large, bool end);
+  void OpenStream(uint32_t id, const StreamOpening& opening, bool end);
   void HandleReset(const FrameHeader& frame, std::string_view payload);
   void HandleSettings(const FrameHeader& frame, std::string_view payload);
   void ApplySetting(Setting setting, uint32_t value);
@@ -154,10 +159,14 @@ class Http2Session {
   // Cuts padding off; false (and failed) if there is more of it than there are bytes.
   bool RemovePadding(const FrameHeader& frame, std::string_view& payload);
   bool Greet(std::string_view& bytes);
+  void SendSettings();
   Http2Stream* Find(uint32_t id);
   // The stream has ended on both sides, or was reset.
   void Forget(Http2Stream& stream);
+  // The client has made us reset the stream.
+  void ResetFor(Http2Stream& stream, Http2Error error);
   void Wait(Http2Stream& stream);
+  static void ClearPending(Http2Stream& stream);
   void PumpStream(Http2Stream& stream);
   void EmitEnd(Http2Stream& stream);
   void FinishBlock(size_t block_at, uint32_t stream, uint8_t flags);
@@ -176,9 +185,12 @@ class Http2Session {
   bool failed_ = false;
   bool leaving_ = false;
   bool client_leaving_ = false;
+  bool stopped_ = false;
 
   std::string partial_;  // a frame that has begun
   uint32_t last_stream_ = 0;
+  uint32_t last_served_ = 0;  // as GOAWAY says
+  bool told_ = false;         // the decoder's headers are those of the stream that opened last
   absl::flat_hash_map<uint32_t, Http2Stream*> streams_;
   Http2Stream* recent_ = nullptr;  // in streams_: most frames are of the stream before
   std::deque<uint32_t> waiting_;   // streams with data or an end that waits

@@ -11,12 +11,12 @@ thread_local Loop* current_loop = nullptr;
 
 }  // namespace
 
-Loop::Loop(int64_t hold_limit)
+Loop::Loop(HoldLimit& hold)
     : context_(1),
       stay_(context_.get_executor()),
       wheel_timer_(context_),
       second_timer_(context_),
-      hold_limit_(hold_limit) {}
+      hold_(hold) {}
 
 Loop* Loop::Current() { return current_loop; }
 
@@ -125,9 +125,7 @@ void Loop::Link(LoopTimer& timer, LoopTimer*& head) {
 }
 
 bool Loop::Hold::Resize(Loop& loop, int64_t bytes) {
-  const int64_t more = bytes - bytes_;
-  if (more > 0 && loop.held_ + more > loop.hold_limit_) return false;
-  loop.held_ += more;
+  if (!loop.hold_.Take(bytes - bytes_)) return false;
   loop_ = &loop;
   bytes_ = bytes;
   return true;

@@ -41,14 +41,30 @@ class LoopTimer {
   std::chrono::steady_clock::time_point at_;
 };
 
+// What requests and answers may hold, in all loops together. Thread-safe.
+class HoldLimit {
+ public:
+  explicit HoldLimit(int64_t bytes) : left_(bytes) {}
+
+  // Takes (or, below zero, gives back) bytes; false, and nothing taken, if there are not so many.
+  bool Take(int64_t bytes) {
+    if (left_.fetch_sub(bytes, std::memory_order_relaxed) >= bytes || bytes <= 0) return true;
+    left_.fetch_add(bytes, std::memory_order_relaxed);
+    return false;
+  }
+
+ private:
+  std::atomic<int64_t> left_;
+};
+
 // An event loop: one thread that runs one io_context, with what its connections share. Everything is for that
 // thread alone but what says otherwise.
 class Loop {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // `hold_limit`: bytes that Hold hands out.
-  explicit Loop(int64_t hold_limit);
+  // `hold` must outlive the loop.
+  explicit Loop(HoldLimit& hold);
 
   boost::asio::io_context& context() { return context_; }
   // Runs until the context has nothing left to do; the calling thread is the loop's. `every_second` is called
@@ -86,10 +102,11 @@ class Loop {
     }
     ~Hold() { Release(); }
 
-    // Holds `bytes` in all. False, and nothing changed, if that is more than the loop has.
+    int64_t bytes() const { return bytes_; }
+    // Holds `bytes` in all. False, and nothing changed, if the limit does not allow them.
     bool Resize(Loop& loop, int64_t bytes);
     void Release() {
-      if (loop_ != nullptr) loop_->held_ -= std::exchange(bytes_, 0);
+      if (bytes_ != 0) loop_->hold_.Take(-std::exchange(bytes_, 0));
     }
 
    private:
@@ -132,8 +149,7 @@ class Loop {
 
   std::atomic<int64_t> operations_{0};
   std::atomic<int> connections_{0};
-  const int64_t hold_limit_;
-  int64_t held_ = 0;
+  HoldLimit& hold_;
 };
 
 template <typename EverySecond>

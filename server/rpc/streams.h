@@ -34,15 +34,13 @@ class ServerStreamMethod final : public Method {
   Exchange* Start(Call& call) override { return new StreamExchange(call, open_); }
 
  private:
-  // An operation of its loop from the request to the end.
+  // An operation of its loop while a response is being made.
   class StreamExchange final : public Exchange, private LoopTask {
    public:
-    StreamExchange(Call& call, const Open& open) : call_(&call), loop_(call.loop()), open_(open) {
-      loop_.OperationBegan();
-    }
+    StreamExchange(Call& call, const Open& open) : call_(&call), loop_(call.loop()), open_(open) {}
 
     void OnMessage(std::string_view message) override {
-      if (absl::Status status = request_.Read(message); !status.ok()) Finish(status);
+      if (absl::Status status = request_.Read(message, *call_); !status.ok()) Finish(status);
     }
 
     void OnEnd() override {
@@ -59,12 +57,13 @@ class ServerStreamMethod final : public Method {
 
     void OnGone() override {
       call_ = nullptr;
-      if (!making_) End();
+      if (!making_) delete this;
     }
 
    private:
     void Make() {
       making_ = true;
+      loop_.OperationBegan();
       response_.Clear();
       // Never continued inside the call: the stack would grow with the stream.
       next_(&response_, [this](absl::StatusOr<bool> more) {
@@ -75,7 +74,17 @@ class ServerStreamMethod final : public Method {
 
     void RunOnLoop() override {
       making_ = false;
-      if (call_ == nullptr) return End();
+      // What follows begins before this ends.
+      Loop& loop = loop_;
+      GoOn();
+      loop.OperationEnded();
+    }
+
+    void GoOn() {
+      if (call_ == nullptr) {
+        delete this;
+        return;
+      }
       if (!more_.ok()) return Finish(more_.status());
       if (!call_->Send(response_)) return;  // OnGone has been called
       if (!*more_) return Finish(absl::OkStatus());
@@ -85,11 +94,6 @@ class ServerStreamMethod final : public Method {
 
     void Finish(const absl::Status& status) {
       call_->Finish(status, WireCode(status));
-      End();
-    }
-
-    void End() {
-      loop_.OperationEnded();
       delete this;
     }
 

@@ -13,6 +13,7 @@ namespace {
 
 constexpr unsigned char kH2[] = {2, 'h', '2'};
 constexpr size_t kReadStep = 16 << 10;  // a record's
+constexpr size_t kKeptSent = 256 << 10;
 
 std::string LastError() {
   const unsigned long error = ERR_get_error();
@@ -135,7 +136,10 @@ std::string_view TlsSession::output() { return std::string_view(output_).substr(
 
 void TlsSession::Sent(size_t bytes) {
   output_begin_ += bytes;
-  if (output_begin_ < output_.size()) return;
+  if (output_begin_ < output_.size()) {
+    if (output_begin_ >= kKeptSent) output_.erase(0, std::exchange(output_begin_, 0));
+    return;
+  }
   output_.clear();
   output_begin_ = 0;
   if (output_.capacity() > 4 * kReadStep) output_.shrink_to_fit();

@@ -19,15 +19,21 @@
 
 namespace thermocline::server::rpc {
 
+// Has `hold` hold what a message takes once it is parsed, which can be many times its size. INVALID_ARGUMENT
+// if it has more parts than any of our requests, RESOURCE_EXHAUSTED if it does not fit.
+absl::Status HoldParsed(std::string_view message, Loop& loop, Loop::Hold& hold);
+
 // Takes the one request of a call apart; shared by all methods that have one.
 template <typename Request>
 class SingleRequest {
  public:
-  // Why the call cannot go on; OK if it can.
-  absl::Status Read(std::string_view message) {
+  // Why the call cannot go on; OK if it can. The memory of the request is held from then on.
+  absl::Status Read(std::string_view message, Call& call) {
     if (std::exchange(has_, true))
       return absl::InternalError("more than one message for a method that takes one");
     bytes_ = message.size();
+    hold_ = call.TakeHold();
+    if (absl::Status status = HoldParsed(message, call.loop(), hold_); !status.ok()) return status;
     if (request_.ParseFromArray(message.data(), static_cast<int>(message.size()))) return absl::OkStatus();
     return absl::InternalError("the message is not a " + std::string(request_.GetTypeName()));
   }
@@ -39,14 +45,19 @@ class SingleRequest {
   size_t bytes() const { return bytes_; }
   void Clear() {
     has_ = false;
+    hold_.Release();
     request_.Clear();
   }
 
  private:
   Request request_;
+  Loop::Hold hold_;
   size_t bytes_ = 0;
   bool has_ = false;
 };
+
+// What a method does to the store, beside answering.
+enum class Effect { kNone, kWrites };
 
 // A method with one request and one response, served by `Serve`, which calls its completion exactly once,
 // during the call or later on any thread. Request and response live until then, also if the client has left.
@@ -57,8 +68,9 @@ class UnaryMethod final : public Method {
   using Serve = std::function<void(const Request&, Response*, Done)>;
 
   // `code`: what clients see of a status.
-  explicit UnaryMethod(Serve serve, int (*code)(const absl::Status&) = &WireCode)
-      : serve_(std::move(serve)), code_(code) {}
+  explicit UnaryMethod(Serve serve, Effect effect = Effect::kNone,
+                       int (*code)(const absl::Status&) = &WireCode)
+      : serve_(std::move(serve)), effect_(effect), code_(code) {}
 
   Exchange* Start(Call& call) override {
     UnaryExchange* const exchange = UnaryExchange::New();
@@ -84,13 +96,12 @@ class UnaryMethod final : public Method {
     }
 
     void OnMessage(std::string_view message) override {
-      if (absl::Status status = request_.Read(message); !status.ok()) return Fail(status);
-      hold_ = call_->TakeHold();
+      if (absl::Status status = request_.Read(message, *call_); !status.ok()) return Fail(status);
     }
 
     void OnEnd() override {
       if (absl::Status status = request_.End(); !status.ok()) return Fail(status);
-      running_ = true;
+      begun_ = running_ = true;
       loop_->OperationBegan();
       method_->serve_(request_.value(), &response_, [this](absl::Status status) {
         status_ = std::move(status);
@@ -98,6 +109,8 @@ class UnaryMethod final : public Method {
         loop_->Post(*this);
       });
     }
+
+    bool wrote() const override { return begun_ && method_->effect_ == Effect::kWrites; }
 
     void OnGone() override {
       call_ = nullptr;
@@ -134,13 +147,14 @@ class UnaryMethod final : public Method {
     }
 
     void Recycle() {
-      hold_.Release();
+      // Of a response that was never sent, nobody knows how large it is.
       const size_t bytes = request_.bytes() + static_cast<size_t>(response_.GetCachedSize());
-      if (idle_.size() >= kMaxIdle || bytes > kMaxKeptBytes) {
+      if (call_ == nullptr || idle_.size() >= kMaxIdle || bytes > kMaxKeptBytes) {
         delete this;
         return;
       }
       call_ = nullptr;
+      begun_ = false;
       request_.Clear();
       response_.Clear();
       status_ = absl::OkStatus();
@@ -159,11 +173,12 @@ class UnaryMethod final : public Method {
     SingleRequest<Request> request_;
     Response response_;
     absl::Status status_;
-    Loop::Hold hold_;
+    bool begun_ = false;
     bool running_ = false;
   };
 
   const Serve serve_;
+  const Effect effect_;
   int (*const code_)(const absl::Status&);
 };
 
@@ -190,7 +205,7 @@ class DetachedMethod final : public Method {
     DetachedExchange(Call& call, const Serve& serve) : call_(&call), loop_(call.loop()), serve_(serve) {}
 
     void OnMessage(std::string_view message) override {
-      if (absl::Status status = request_.Read(message); !status.ok()) Fail(status);
+      if (absl::Status status = request_.Read(message, *call_); !status.ok()) Fail(status);
     }
 
     void OnEnd() override {

@@ -8,8 +8,8 @@
 #include "fmt/format.h"
 
 #include "server/service/requests.h"
-#include "server/service/wire_format.h"
 #include "server/status.h"
+#include "server/wire_format.h"
 
 namespace thermocline::server {
 namespace {
@@ -19,6 +19,8 @@ using wire::Type;
 // As far ahead of an operation the engine hears of its key.
 constexpr size_t kAhead = 8;
 constexpr size_t kResponseBytes = 512 << 10;
+// So many responses are made before they must be taken.
+constexpr size_t kMaxResponses = 2;
 
 // Numbers of fields, in key_value.proto.
 constexpr int kRequestOperations = 1;
@@ -108,29 +110,58 @@ absl::Status Pipeline::Take(std::string_view request, bool stopping) {
   if (stopping) {
     const auto refusal = absl::UnavailableError("the server is stopping: nothing was done");
     for (const Operation& operation : operations_) AppendError(at_once_, operation.id, refusal);
+    begun_ = operations_.size();
     return absl::OkStatus();
   }
+  begun_ = 0;
+  absl::Status status = Run();
+  if (has_rest()) KeepRest(request);
+  return status;
+}
+
+absl::Status Pipeline::Continue() { return Run(); }
+
+absl::Status Pipeline::Run() {
   taking = this;
   absl::Status status;
-  for (size_t i = 0; i < operations_.size() && status.ok(); ++i) {
-    if (i + kAhead < operations_.size() && !operations_[i + kAhead].key.empty()) {
-      engine_.Expect(operations_[i + kAhead].key);
+  while (has_rest() && status.ok() && at_once_.size() <= kMaxResponses) {
+    if (begun_ + kAhead < operations_.size() && !operations_[begun_ + kAhead].key.empty()) {
+      engine_.Expect(operations_[begun_ + kAhead].key);
     }
-    status = Start(operations_[i]);
+    status = Start(operations_[begun_++]);
   }
   taking = nullptr;
   return status;
 }
 
+// The request lives for the call only.
+void Pipeline::KeepRest(std::string_view request) {
+  kept_.assign(request);
+  for (size_t i = begun_; i < operations_.size(); ++i) {
+    for (std::string_view* view : {&operations_[i].message, &operations_[i].key}) {
+      if (view->empty()) continue;
+      *view =
+          std::string_view(kept_).substr(static_cast<size_t>(view->data() - request.data()), view->size());
+    }
+  }
+}
+
 absl::Status Pipeline::Read(std::string_view request) {
   operations_.clear();
+  begun_ = 0;
   wire::Reader fields(request);
   bool broken = false;
-  while (fields.Next()) {
+  while (fields.Next() && operations_.size() <= kMaxOperations) {
     if (fields.field() != kRequestOperations || fields.type() != Type::kBytes) continue;
     broken = broken || !ReadOperation(fields.bytes(), operations_.emplace_back());
   }
+  if (operations_.size() > kMaxOperations) {
+    operations_.clear();
+    return absl::InvalidArgumentError(
+        fmt::format("a message has at most {} operations: send the others in another", kMaxOperations));
+  }
   if (!broken && !fields.broken()) return absl::OkStatus();
+  operations_.clear();
   return absl::InternalError("the message is not a thermocline.v1.PipelineRequest");
 }
 

@@ -28,7 +28,8 @@ namespace thermocline::server {
 // OUT_OF_RANGE, which tells the client to use Get.
 class Pipeline {
  public:
-  static constexpr size_t kMaxValueBytes = 64 << 10;
+  static constexpr size_t kMaxValueBytes = 16 << 10;
+  static constexpr size_t kMaxOperations = 8192;  // of a request
 
   // `wake` is called on any thread when an operation has completed that was not answered within its Take.
   // Once it has been called, it is not called again until Awake(), and the pipeline must live until then. It
@@ -36,8 +37,11 @@ class Pipeline {
   Pipeline(storage::Engine& engine, storage::Clock& clock, absl::AnyInvocable<void()> wake);
 
   // Starts the operations of a PipelineRequest; or, if `stopping`, answers each with UNAVAILABLE. INTERNAL,
-  // and some of them may have been started, if it is none.
+  // and some of them may have been started, if it is none; INVALID_ARGUMENT if it has too many. With much to
+  // answer it leaves the rest to Continue: take the answers first. Not while there is a rest.
   absl::Status Take(std::string_view request, bool stopping);
+  bool has_rest() const { return begun_ < operations_.size(); }
+  absl::Status Continue();
 
   // Answers the wake: to be followed by TakeAnswers.
   void Awake();
@@ -65,6 +69,8 @@ class Pipeline {
   using Responses = std::vector<std::string>;
 
   absl::Status Read(std::string_view request);
+  absl::Status Run();
+  void KeepRest(std::string_view request);
   static bool ReadOperation(std::string_view message, Operation& operation);
   static bool ReadGet(std::string_view message, Operation& operation);
   absl::Status Start(const Operation& operation);
@@ -83,6 +89,8 @@ class Pipeline {
 
   // For the thread that uses this.
   std::vector<Operation> operations_;  // of the request that is being taken
+  size_t begun_ = 0;                   // so many of them
+  std::string kept_;                   // the request, for those that are left
   v1::SetRequest set_;
   v1::DeleteRequest delete_;
   uint64_t started_ = 0;

@@ -9,7 +9,7 @@
 #include "grpcpp/support/status_code_enum.h"
 #include "gtest/gtest.h"
 
-#include "server/service/wire_format.h"
+#include "server/wire_format.h"
 #include "tests/server/service/test_store.h"
 
 namespace thermocline::server {
@@ -158,14 +158,33 @@ TEST_F(PipelineTest, LargeValuesAreLeftToGet) {
 }
 
 TEST_F(PipelineTest, CutsItsResponses) {
-  store_.Set("k", std::string(60'000, 'v'));
+  store_.Set("k", std::string(16'000, 'v'));
   v1::PipelineRequest request;
-  for (uint64_t id = 1; id <= 40; ++id) Add(request, id).mutable_get()->set_key("k");
-  ASSERT_TRUE(Send(request).ok());
+  for (uint64_t id = 1; id <= 400; ++id) Add(request, id).mutable_get()->set_key("k");
+  {
+    const std::string bytes = request.SerializeAsString();
+    ASSERT_TRUE(pipeline_->Take(bytes, false).ok());
+  }
+  // Not all at once, whatever is asked for.
+  ASSERT_TRUE(pipeline_->has_rest());
+  int rounds = 0;
+  for (; pipeline_->has_rest(); ++rounds) {
+    Gather();
+    EXPECT_LT(answers_.size(), 400u);
+    ASSERT_TRUE(pipeline_->Continue().ok());
+  }
+  EXPECT_GT(rounds, 1);
   Settle();
-  EXPECT_EQ(answers_.size(), 40u);
+  EXPECT_EQ(answers_.size(), 400u);
   EXPECT_GE(response_bytes_.size(), 4u);
   for (const size_t bytes : response_bytes_) EXPECT_LE(bytes, 512u << 10);
+}
+
+TEST_F(PipelineTest, RefusesTooManyAtOnce) {
+  v1::PipelineRequest request;
+  for (uint64_t id = 0; id <= Pipeline::kMaxOperations; ++id) Add(request, id);
+  EXPECT_EQ(Send(request).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_FALSE(pipeline_->has_rest());
 }
 
 TEST_F(PipelineTest, AServerThatStopsDoesNothingAndSaysSo) {

@@ -1,4 +1,4 @@
-#include "server/service/wire_format.h"
+#include "server/wire_format.h"
 
 namespace thermocline::server::wire {
 

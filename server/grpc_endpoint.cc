@@ -36,25 +36,34 @@ std::string Path(std::string_view service, std::string_view method) {
   return std::string("/").append(service).append("/").append(method);
 }
 
-// Binds a method of a service that takes a request, a response and a completion.
-template <typename Service, typename Request, typename Response>
-std::unique_ptr<rpc::Method> Unary(Service& service,
-                                   void (Service::*method)(const Request&, Response*, KeyValueService::Done),
-                                   rpc::Effect effect) {
-  return std::make_unique<rpc::UnaryMethod<Request, Response>>(
-      [&service, method](const Request& request, Response* response, KeyValueService::Done done) {
-        (service.*method)(request, response, std::move(done));
-      },
-      effect);
+// Binds a method of the service that takes a request, a response and a completion.
+template <typename Request, typename Response>
+void Add(std::string_view name, KeyValueService& service,
+         void (KeyValueService::*method)(const Request&, Response*, KeyValueService::Done),
+         rpc::Effect effect, rpc::Methods& methods) {
+  using Method = rpc::UnaryMethod<Request, Response>;
+  typename Method::Options options;
+  options.effect = effect;
+  if constexpr (requires(const Request& request) { request.key(); }) {
+    options.expect = [&service](const Request& request) { service.Expect(request.key()); };
+    options.expect_more = [&service](const Request& request) { service.ExpectRecord(request.key()); };
+  }
+  methods.Add(Path(kKeyValue, name),
+              std::make_unique<Method>(
+                  [&service, method](const Request& request, Response* response, KeyValueService::Done done) {
+                    (service.*method)(request, response, std::move(done));
+                  },
+                  std::move(options)));
 }
 
 void AddKeyValue(KeyValueService& service, rpc::Methods& methods) {
-  methods.Add(Path(kKeyValue, "Get"), Unary(service, &KeyValueService::Get, rpc::Effect::kNone));
-  methods.Add(Path(kKeyValue, "Set"), Unary(service, &KeyValueService::Set, rpc::Effect::kWrites));
-  methods.Add(Path(kKeyValue, "Delete"), Unary(service, &KeyValueService::Delete, rpc::Effect::kWrites));
-  methods.Add(Path(kKeyValue, "BatchGet"), Unary(service, &KeyValueService::BatchGet, rpc::Effect::kNone));
-  methods.Add(Path(kKeyValue, "BatchWrite"),
-              Unary(service, &KeyValueService::BatchWrite, rpc::Effect::kWrites));
+  using rpc::Effect;
+  Add("Get", service, &KeyValueService::Get, Effect::kNone, methods);
+  Add("Set", service, &KeyValueService::Set, Effect::kWrites, methods);
+  Add("Delete", service, &KeyValueService::Delete, Effect::kWrites, methods);
+  Add("BatchGet", service, &KeyValueService::BatchGet, Effect::kNone, methods);
+  Add("BatchWrite", service, &KeyValueService::BatchWrite, Effect::kWrites, methods);
+  methods.Add(Path(kKeyValue, "Pipeline"), NewPipelineMethod(service));
   using Scan = rpc::ServerStreamMethod<v1::ScanRequest, v1::ScanResponse>;
   methods.Add(
       Path(kKeyValue, "Scan"),
@@ -132,8 +141,9 @@ void AddHealth(HealthService& service, rpc::Methods& methods) {
       Path(kHealth, "Check"),
       std::make_unique<Check>([&service](const HealthCheckRequest& request, HealthCheckResponse* response,
                                          Check::Done done) { done(service.Check(request, response)); },
-                              rpc::Effect::kNone,
-                              [](const absl::Status& status) { return static_cast<int>(status.code()); }));
+                              Check::Options{.code = [](const absl::Status& status) {
+                                return static_cast<int>(status.code());
+                              }}));
   methods.Add(Path(kHealth, "Watch"), std::make_unique<WatchMethod>(service));
 }
 
@@ -157,7 +167,6 @@ class GrpcEndpoint::Impl {
   absl::Status Start(const Options& options, KeyValueService& key_value, AdminService& admin) {
     rpc::Methods methods;
     AddKeyValue(key_value, methods);
-    methods.Add(Path(kKeyValue, "Pipeline"), NewPipelineMethod(key_value));
     AddAdmin(admin, methods);
     AddHealth(health_, methods);
     AddReflection(reflection_, methods);

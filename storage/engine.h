@@ -145,6 +145,9 @@ class Engine {
   // Says that an operation on `key` follows in a microsecond or so: what it needs of the index will be at
   // hand. Who has many operations says it some of them ahead.
   void Expect(std::string_view key);
+  // The same of its record, for a key that was expected a little earlier. Pays where many operations are at
+  // hand.
+  void ExpectRecord(std::string_view key);
 
   // Sets or deletes one key.
   using WriteDone = absl::AnyInvocable<void(absl::StatusOr<WriteResult>)>;

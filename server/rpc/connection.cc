@@ -83,7 +83,9 @@ void Connection::OnReadable() {
     }
     heard_ = Loop::Clock::now();
     pinged_ = false;
-    if (!over_ && !Take({ReadBuffer(), size})) CloseWhenSent();
+    const bool goes_on = over_ || Take({ReadBuffer(), size});
+    loop_.EndRound();
+    if (!goes_on) CloseWhenSent();
     if (size < kReadBytes || session_.stopped()) break;
   }
   in_round_ = false;
@@ -160,7 +162,9 @@ void Connection::Flush() {
     }
     // What the session did not hear, for its answers were not taken.
     if (awaiting_writable_ || over_ || !session_.stopped()) break;
-    if (!session_.Receive({})) CloseWhenSent();
+    const bool goes_on = session_.Receive({});
+    loop_.EndRound();
+    if (!goes_on) CloseWhenSent();
   }
   in_round_ = false;
   if (!over_ && session_.leaving() && session_.stream_count() == 0) CloseWhenSent();

@@ -62,6 +62,24 @@ void Loop::RunPosted() {
   }
 }
 
+void Loop::RunSoon(LoopTask& task) {
+  task.next_ = nullptr;
+  (oldest_soon_ == nullptr ? oldest_soon_ : newest_soon_->next_) = &task;
+  newest_soon_ = &task;
+  if (++soon_ > kSoon) RunOldest();
+}
+
+void Loop::RunOldest() {
+  LoopTask& task = *oldest_soon_;
+  oldest_soon_ = task.next_;
+  --soon_;
+  task.RunOnLoop();
+}
+
+void Loop::EndRound() {
+  while (oldest_soon_ != nullptr) RunOldest();
+}
+
 size_t Loop::SlotOf(Clock::time_point at) {
   return static_cast<size_t>(at.time_since_epoch() / kSlotTime) % kSlots;
 }

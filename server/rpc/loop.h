@@ -80,6 +80,12 @@ class Loop {
   // Has the loop run a task. Thread-safe, and may be called by a loop on itself: the task runs later.
   void Post(LoopTask& task);
 
+  // Has the task run in this round, a little later: what it needs of memory may be on its way meanwhile.
+  // Every round ends with EndRound().
+  void RunSoon(LoopTask& task);
+  bool HasSoon() const { return oldest_soon_ != nullptr; }
+  void EndRound();
+
   // Precise to some milliseconds. Once armed, a timer must be disarmed or have happened before it is
   // destroyed.
   void Arm(LoopTimer& timer, Clock::time_point at);
@@ -127,6 +133,10 @@ class Loop {
     count.store(count.load(std::memory_order_relaxed) + difference, std::memory_order_release);
   }
 
+  // As many tasks as there can be misses of the processor's cache under way.
+  static constexpr size_t kSoon = 12;
+
+  void RunOldest();
   static size_t SlotOf(Clock::time_point at);
   static void Link(LoopTimer& timer, LoopTimer*& head);
   void RunPosted();
@@ -141,6 +151,10 @@ class Loop {
 
   // The newest first. Whoever makes it non-empty wakes the loop.
   std::atomic<LoopTask*> posted_{nullptr};
+
+  LoopTask* oldest_soon_ = nullptr;
+  LoopTask* newest_soon_ = nullptr;
+  size_t soon_ = 0;
 
   std::array<LoopTimer*, kSlots> wheel_{};
   LoopTimer* due_ = nullptr;  // while they happen

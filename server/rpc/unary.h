@@ -67,10 +67,19 @@ class UnaryMethod final : public Method {
   using Done = absl::AnyInvocable<void(absl::Status)>;
   using Serve = std::function<void(const Request&, Response*, Done)>;
 
-  // `code`: what clients see of a status.
-  explicit UnaryMethod(Serve serve, Effect effect = Effect::kNone,
-                       int (*code)(const absl::Status&) = &WireCode)
-      : serve_(std::move(serve)), effect_(effect), code_(code) {}
+  // Says that a request is about to be served: what it needs may be brought into the processor's cache.
+  using Expect = std::function<void(const Request&)>;
+
+  struct Options {
+    Effect effect = Effect::kNone;
+    // Called one after the other, a little apart, where several calls are at hand; both, or none.
+    Expect expect;
+    Expect expect_more;
+    int (*code)(const absl::Status&) = &WireCode;  // what clients see of a status
+  };
+
+  explicit UnaryMethod(Serve serve, Options options = {})
+      : serve_(std::move(serve)), options_(std::move(options)) {}
 
   Exchange* Start(Call& call) override {
     UnaryExchange* const exchange = UnaryExchange::New();
@@ -101,6 +110,21 @@ class UnaryMethod final : public Method {
 
     void OnEnd() override {
       if (absl::Status status = request_.End(); !status.ok()) return Fail(status);
+      if (!method_->options_.expect) return Serve();
+      method_->options_.expect(request_.value());
+      stage_ = Stage::kExpected;
+      loop_->RunSoon(*this);
+    }
+
+    bool wrote() const override { return begun_ && method_->options_.effect == Effect::kWrites; }
+
+    void OnGone() override {
+      call_ = nullptr;
+      if (stage_ == Stage::kNone && !running_) Recycle();
+    }
+
+   private:
+    void Serve() {
       begun_ = running_ = true;
       loop_->OperationBegan();
       method_->serve_(request_.value(), &response_, [this](absl::Status status) {
@@ -110,16 +134,9 @@ class UnaryMethod final : public Method {
       });
     }
 
-    bool wrote() const override { return begun_ && method_->effect_ == Effect::kWrites; }
-
-    void OnGone() override {
-      call_ = nullptr;
-      if (!running_) Recycle();
-    }
-
-   private:
-    // The operation is done.
+    // It may begin, or is done.
     void RunOnLoop() override {
+      if (stage_ != Stage::kNone) return Advance();
       running_ = false;
       Loop& loop = *loop_;
       if (call_ == nullptr) {
@@ -130,9 +147,18 @@ class UnaryMethod final : public Method {
       loop.OperationEnded();
     }
 
+    void Advance() {
+      const Stage stage = std::exchange(stage_, Stage::kNone);
+      if (call_ == nullptr) return Recycle();
+      if (stage == Stage::kExpectedMore || !loop_->HasSoon()) return Serve();
+      method_->options_.expect_more(request_.value());
+      stage_ = Stage::kExpectedMore;
+      loop_->RunSoon(*this);
+    }
+
     void Answer() {
       if (!status_.ok()) {
-        call_->Finish(status_, method_->code_(status_));
+        call_->Finish(status_, method_->options_.code(status_));
       } else if (call_->Send(response_)) {
         call_->Finish(absl::OkStatus());
       } else {
@@ -173,13 +199,14 @@ class UnaryMethod final : public Method {
     SingleRequest<Request> request_;
     Response response_;
     absl::Status status_;
+    enum class Stage : uint8_t { kNone, kExpected, kExpectedMore };
+    Stage stage_ = Stage::kNone;  // while the loop has it to run soon
     bool begun_ = false;
     bool running_ = false;
   };
 
   const Serve serve_;
-  const Effect effect_;
-  int (*const code_)(const absl::Status&);
+  const Options options_;
 };
 
 template <typename Request, typename Response>

@@ -59,6 +59,10 @@ class KeyValueService {
   void BatchGet(const v1::BatchGetRequest& request, v1::BatchGetResponse* response, Done done);
   void BatchWrite(const v1::BatchWriteRequest& request, v1::BatchWriteResponse* response, Done done);
 
+  // Says that an operation on `key` follows at once; see storage::Engine.
+  void Expect(std::string_view key) { engine_.Expect(key); }
+  void ExpectRecord(std::string_view key) { engine_.ExpectRecord(key); }
+
   // The scan does not refer to `request` or to this service.
   absl::StatusOr<ScanReader> Scan(const v1::ScanRequest& request);
 

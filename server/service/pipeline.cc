@@ -125,9 +125,8 @@ absl::Status Pipeline::Run() {
   taking = this;
   absl::Status status;
   while (has_rest() && status.ok() && at_once_.size() <= kMaxResponses) {
-    if (begun_ + kAhead < operations_.size() && !operations_[begun_ + kAhead].key.empty()) {
-      engine_.Expect(operations_[begun_ + kAhead].key);
-    }
+    if (begun_ + kAhead < operations_.size()) engine_.Expect(operations_[begun_ + kAhead].key);
+    if (begun_ + kAhead / 2 < operations_.size()) engine_.ExpectRecord(operations_[begun_ + kAhead / 2].key);
     status = Start(operations_[begun_++]);
   }
   taking = nullptr;

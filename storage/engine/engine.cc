@@ -180,6 +180,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(const Options& options, con
 absl::Status Engine::Close() { return impl_->Close(); }
 void Engine::Get(std::string_view key, GetDone done) { impl_->Get(key, std::move(done)); }
 void Engine::Expect(std::string_view key) { impl_->Expect(key); }
+
+void Engine::ExpectRecord(std::string_view key) { impl_->ExpectRecord(key); }
 void Engine::Apply(const Write& write, WriteDone done) { impl_->Apply(write, std::move(done)); }
 void Engine::Flush(FlushDone done) { impl_->Flush(std::move(done)); }
 void Engine::Scan(const ScanRequest& request, ScanDone done) { impl_->Scan(request, std::move(done)); }

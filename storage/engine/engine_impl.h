@@ -44,6 +44,7 @@ class Engine::Impl {
   void Expect(std::string_view key) {
     if (!key.empty()) index_->Prefetch(HashOf(key));
   }
+  void ExpectRecord(std::string_view key);
   void Apply(const Write& write, WriteDone done);
   void Flush(FlushDone done);
   void Scan(const ScanRequest& request, ScanDone done);

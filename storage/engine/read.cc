@@ -86,6 +86,12 @@ void Engine::Impl::Get(std::string_view key, GetDone done) {
   gate_.Leave();
 }
 
+void Engine::Impl::ExpectRecord(std::string_view key) {
+  if (key.empty()) return;
+  HashIndex::Latch latch(*index_, HashOf(key));
+  for (const Slot& slot : latch.Find()) log_->Prefetch(slot.position);
+}
+
 void Engine::Impl::ReadOn(std::unique_ptr<ColdGet> get, Lookup::Step step) {
   ColdGet* const at = get.get();
   if (step == Lookup::Step::kDeep) {

@@ -40,6 +40,8 @@ class BlockMemory {
     // Bits are only set, so two at once count as one. Nothing is written for what is hot already.
     if (uses != kUses) word->fetch_or((uses << 1 | 1) << shift, std::memory_order_relaxed);
   }
+  // Touch follows soon.
+  void Prefetch(uint32_t offset) const { __builtin_prefetch(UsesAt(offset).word, /*to be written*/ 1); }
   // 0, 1, or 2 for more.
   uint32_t uses(uint32_t offset) const {
     const auto [word, shift] = UsesAt(offset);

@@ -243,6 +243,15 @@ std::optional<DecodedRecord> BlockLog::Resident(Position position) const {
   return decoded;
 }
 
+void BlockLog::Prefetch(Position position) const {
+  const Block* block = BlockOf(position);
+  const char* const data = block == nullptr ? nullptr : block->resident.load(std::memory_order_acquire);
+  if (data == nullptr) return;
+  const auto offset = static_cast<uint32_t>(position - block->position_of(0));
+  __builtin_prefetch(data + offset);
+  block->memory->Prefetch(offset);
+}
+
 std::shared_ptr<const void> BlockLog::Pin(Position position, std::string_view found) const {
   if (position >= frozen_below_.load(std::memory_order_acquire)) return nullptr;
   const Block* block = BlockOf(position);

@@ -111,6 +111,8 @@ class BlockLog {
   // Keeps the block of a record that is not resident, to read it from the disk without a latch. Under a
   // latch. Empty: the block is gone, and nothing that lives was in it.
   BlockHold Hold(Position position) const;
+  // The record at `position` is about to be read, if its block is in memory. Under a latch.
+  void Prefetch(Position position) const;
   // The record at `position`, if its block is in memory, was used. Under a latch.
   void Touch(Position position) const;
   // How often, up to two; 0 if it is not resident. Under a latch.

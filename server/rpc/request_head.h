@@ -33,7 +33,7 @@ RequestHead ReadRequestHead(const HeaderList& fields);
 // A field of grpc-timeout: up to eight digits and a unit, H M S m u n. nullopt: it is none.
 std::optional<std::chrono::nanoseconds> ParseTimeout(std::string_view text);
 
-// How grpc-message travels: what is not printable ASCII, and '%', as %XX.
+// How grpc-message travels: what is not printable ASCII, '%', and a space at the beginning or at the end, as %XX.
 std::string PercentEncode(std::string_view text);
 
 // How "-bin" fields travel; reads with and without padding, writes without.
@@ -41,8 +41,8 @@ std::string Base64Encode(std::string_view bytes);
 std::optional<std::string> Base64Decode(std::string_view text);
 
 // The header fields, as HPACK literals, that tell `status`, whose code on the wire is `code`: grpc-status,
-// grpc-message (cut at 4 KiB) and, if the status has payloads, grpc-status-details-bin: a google.rpc.Status with
-// each payload as an Any. Never empty.
+// grpc-message (cut at 4 KiB, as it travels) and, if the status has payloads, grpc-status-details-bin: a
+// google.rpc.Status with each payload as an Any. Never empty.
 std::string StatusFields(const absl::Status& status, int code);
 
 }  // namespace thermocline::server::rpc

@@ -66,6 +66,7 @@ void ReadReserved(std::string_view name, std::string_view value, RequestHead& he
   } else if (name == "grpc-encoding") {
     head.gzip = value == "gzip";
     if (!head.gzip && value != "identity") {
+      head.unknown_encoding = true;
       Refuse(head, absl::UnimplementedError(
                        fmt::format("grpc-encoding is '{}'; this server reads identity and gzip", value)));
     }

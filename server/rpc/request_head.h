@@ -22,8 +22,9 @@ struct RequestHead {
 
   std::string path;  // "/package.Service/Method"
   std::optional<std::chrono::nanoseconds> timeout;
-  bool gzip = false;          // its compressed messages are gzip; if not, it has none
-  bool accepts_gzip = false;  // so may be ours
+  bool gzip = false;              // its compressed messages are gzip; if not, it has none
+  bool accepts_gzip = false;      // so may be ours
+  bool unknown_encoding = false;  // that is what is wrong: the answer must say what is understood
   // What is the application's: lower-case names; values of "-bin" fields are decoded.
   std::vector<std::pair<std::string, std::string>> metadata;
 };

@@ -33,7 +33,10 @@ void AppendSetting(Setting setting, uint32_t value, std::string& to) {
 }  // namespace
 
 Http2Session::Http2Session(Http2Peer& peer)
-    : peer_(peer), decoder_(kMaxHeaderListBytes), idle_budget_(kIdleBudget), reset_budget_(kResetBudget) {
+    : peer_(peer), decoder_(kMaxHeaderListBytes), idle_budget_(kIdleBudget), reset_budget_(kResetBudget) {}
+
+void Http2Session::SendPreface() {
+  if (std::exchange(prefaced_, true)) return;
   std::string settings;
   AppendSetting(Setting::kMaxConcurrentStreams, kMaxStreams, settings);
   AppendSetting(Setting::kInitialWindowSize, kStreamWindow, settings);
@@ -92,6 +95,7 @@ bool Http2Session::Greet(std::string_view& bytes) {
   }
   greeted_ = true;
   bytes.remove_prefix(kClientPreface.size());
+  SendPreface();
   return true;
 }
 
@@ -503,6 +507,7 @@ void Http2Session::Ping() {
 void Http2Session::GoAway(Http2Error error, std::string_view why) {
   if (leaving_) return;
   leaving_ = true;
+  SendPreface();
   AppendFrameHeader({static_cast<uint32_t>(8 + why.size()), FrameType::kGoAway, 0, 0}, output_);
   AppendBig32(last_stream_, output_);
   AppendBig32(static_cast<uint32_t>(error), output_);

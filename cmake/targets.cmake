@@ -41,9 +41,16 @@ function(thermocline_test name)
     set(ARG_TIMEOUT 300)
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
+  thermocline_test_environment(${name})
+  if(THERMOCLINE_SANITIZE MATCHES "thread")
+    add_dependencies(${name} thermocline_grpc_under_tsan)
+  endif()
+endfunction()
+
+# thermocline_test_environment(NAME): what a test needs around it, one that thermocline_test has not made.
+function(thermocline_test_environment name)
   if(THERMOCLINE_SANITIZE MATCHES "thread")
     # See tests/support/grpc_under_tsan.cc; servers that a test starts inherit this.
-    add_dependencies(${name} thermocline_grpc_under_tsan)
     set_property(TEST ${name} PROPERTY ENVIRONMENT
       "LD_PRELOAD=$<TARGET_FILE:thermocline_grpc_under_tsan>"
       "TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/support/tsan.supp halt_on_error=1 second_deadlock_stack=1")

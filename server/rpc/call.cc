@@ -57,7 +57,11 @@ void Call::Begin(const RequestHead& head, Method* method) {
   if (head.http_status != 0) {
     return connection_.session().SendOnlyHead(*this, HttpFields(head.http_status), false);
   }
-  if (!head.status.ok()) return EndStream(head.status, static_cast<int>(head.status.code()));
+  if (!head.status.ok()) {
+    std::string fields = StatusFields(head.status, static_cast<int>(head.status.code()));
+    if (head.unknown_encoding) AppendHeader("grpc-accept-encoding", "identity,gzip", fields);
+    return connection_.session().SendOnlyHead(*this, fields, true);
+  }
   if (connection_.draining()) {
     const auto status = absl::UnavailableError("the server is stopping");
     return EndStream(status, static_cast<int>(status.code()));

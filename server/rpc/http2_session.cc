@@ -36,8 +36,8 @@ void AppendSetting(Setting setting, uint32_t value, std::string& to) {
 Http2Session::Http2Session(Http2Peer& peer)
     : peer_(peer), decoder_(kMaxHeaderListBytes), idle_budget_(kIdleBudget), reset_budget_(kResetBudget) {}
 
-// What we allow the client.
-void Http2Session::SendSettings() {
+void Http2Session::SendPreface() {
+  if (std::exchange(prefaced_, true)) return;
   std::string settings;
   AppendSetting(Setting::kMaxConcurrentStreams, kMaxStreams, settings);
   AppendSetting(Setting::kInitialWindowSize, kStreamWindow, settings);
@@ -96,8 +96,8 @@ bool Http2Session::Greet(std::string_view& bytes) {
     return false;
   }
   greeted_ = true;
-  SendSettings();
   bytes.remove_prefix(kClientPreface.size());
+  SendPreface();
   return true;
 }
 
@@ -528,6 +528,7 @@ void Http2Session::GoAway(Http2Error error, std::string_view why) {
   if (leaving_) return;
   leaving_ = true;
   if (last_served_ == 0) last_served_ = last_stream_;  // said again, it must not grow
+  SendPreface();
   AppendFrameHeader({static_cast<uint32_t>(8 + why.size()), FrameType::kGoAway, 0, 0}, output_);
   AppendBig32(last_served_, output_);
   AppendBig32(static_cast<uint32_t>(error), output_);

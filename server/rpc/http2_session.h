@@ -159,7 +159,8 @@ class Http2Session {
   // Cuts padding off; false (and failed) if there is more of it than there are bytes.
   bool RemovePadding(const FrameHeader& frame, std::string_view& payload);
   bool Greet(std::string_view& bytes);
-  void SendSettings();
+  // Ours, once the client's has come (it need not wait for ours): before, it may speak something else.
+  void SendPreface();
   Http2Stream* Find(uint32_t id);
   // The stream has ended on both sides, or was reset.
   void Forget(Http2Stream& stream);
@@ -181,6 +182,7 @@ class Http2Session {
   HeaderEncoder encoder_;
 
   bool greeted_ = false;
+  bool prefaced_ = false;  // by us
   bool settled_ = false;  // the client's first SETTINGS have come
   bool failed_ = false;
   bool leaving_ = false;

@@ -12,6 +12,7 @@
 namespace thermocline::server::rpc {
 namespace {
 
+// Encoded: clients refuse answers with more than 8 KiB of fields.
 constexpr size_t kMaxMessageBytes = 4096;
 
 bool IsReserved(std::string_view name) {
@@ -65,6 +66,7 @@ void ReadReserved(std::string_view name, std::string_view value, RequestHead& he
   } else if (name == "grpc-encoding") {
     head.gzip = value == "gzip";
     if (!head.gzip && value != "identity") {
+      head.unknown_encoding = true;
       Refuse(head, absl::UnimplementedError(
                        fmt::format("grpc-encoding is '{}'; this server reads identity and gzip", value)));
     }
@@ -116,6 +118,21 @@ std::string StatusDetails(const absl::Status& status, int code) {
     AppendBytesField(3, any, details);
   });
   return details;
+}
+
+bool IsPlain(char c) { return c >= ' ' && c <= '~' && c != '%'; }
+
+// As much of a message as may travel, in whole characters.
+std::string_view Cut(std::string_view message) {
+  size_t size = 0;
+  for (size_t encoded = 0; size < message.size(); ++size) {
+    encoded += IsPlain(message[size]) ? 1 : 3;
+    if (encoded > kMaxMessageBytes) break;
+  }
+  if (size == message.size()) return message;
+  constexpr int kMaxContinuation = 3;
+  for (int i = 0; i < kMaxContinuation && size > 0 && (message[size] & 0xc0) == 0x80; ++i) --size;
+  return message.substr(0, size);
 }
 
 bool HasPayloads(const absl::Status& status) {
@@ -188,8 +205,11 @@ std::string PercentEncode(std::string_view text) {
   constexpr std::string_view kDigits = "0123456789ABCDEF";
   std::string encoded;
   encoded.reserve(text.size());
-  for (const char c : text) {
-    if (c >= ' ' && c <= '~' && c != '%') {
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    // HTTP/2 forbids spaces around a value (RFC 9113, section 8.2.1), and some clients drop the field then.
+    const bool around = c == ' ' && (i == 0 || i + 1 == text.size());
+    if (IsPlain(c) && !around) {
       encoded.push_back(c);
     } else {
       const auto byte = static_cast<uint8_t>(c);
@@ -217,8 +237,7 @@ std::optional<std::string> Base64Decode(std::string_view text) {
 std::string StatusFields(const absl::Status& status, int code) {
   std::string fields;
   AppendHeader("grpc-status", std::to_string(code), fields);
-  const std::string_view message(status.message().data(),
-                                 std::min(status.message().size(), kMaxMessageBytes));
+  const std::string_view message = Cut({status.message().data(), status.message().size()});
   if (!message.empty()) AppendHeader("grpc-message", PercentEncode(message), fields);
   if (HasPayloads(status)) {
     AppendHeader("grpc-status-details-bin", Base64Encode(StatusDetails(status, code)), fields);

@@ -24,6 +24,12 @@ constexpr size_t kKeptCapacity = 64 << 10;
 constexpr size_t kKeptOutputCapacity = 512 << 10;
 constexpr char kPingBytes[8] = {'a', 'l', 'i', 'v', 'e', '?', 0, 0};
 
+// Whether `bytes`, which may go on, begin with `text`.
+bool MayBe(std::string_view text, std::string_view bytes) {
+  const size_t known = std::min(text.size(), bytes.size());
+  return bytes.substr(0, known) == text.substr(0, known);
+}
+
 void AppendSetting(Setting setting, uint32_t value, std::string& to) {
   to.push_back(0);
   to.push_back(static_cast<char>(setting));
@@ -74,20 +80,20 @@ bool Http2Session::Receive(std::string_view bytes) {
 
 // False: not yet, or never.
 bool Http2Session::Greet(std::string_view& bytes) {
-  const size_t known = std::min(bytes.size(), kClientPreface.size());
-  if (bytes.substr(0, known) != kClientPreface.substr(0, known)) {
+  const bool is_http1 = MayBe("GET ", bytes) || MayBe("POST ", bytes);
+  if (is_http1 ? bytes.size() < 5 : MayBe(kClientPreface, bytes) && bytes.size() < kClientPreface.size()) {
+    partial_.assign(bytes);
+    return false;
+  }
+  if (!MayBe(kClientPreface, bytes)) {
     failed_ = true;
-    if (bytes.substr(0, 4) == "GET " || bytes.substr(0, 5) == "POST ") {
+    if (is_http1) {
       output_ =
           "HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n"
           "This port speaks gRPC, over HTTP/2 with prior knowledge.\n";
     } else {
       Fail(Http2Error::kProtocolError, "not the preface of HTTP/2");
     }
-    return false;
-  }
-  if (bytes.size() < kClientPreface.size()) {
-    partial_.assign(bytes);
     return false;
   }
   greeted_ = true;
@@ -120,6 +126,8 @@ void Http2Session::HandleFrame(const FrameHeader& frame, std::string_view payloa
     case FrameType::kPushPromise:
       return Fail(Http2Error::kProtocolError, "a client pushes");
     case FrameType::kGoAway:
+      if (frame.stream != 0) return Fail(Http2Error::kProtocolError, "GOAWAY of a stream");
+      if (payload.size() < 8) return Fail(Http2Error::kFrameSizeError, "GOAWAY has less than 8 bytes");
       client_leaving_ = true;
       return Spend(Budget::kIdle);
     case FrameType::kPriority:
@@ -131,7 +139,7 @@ void Http2Session::HandleFrame(const FrameHeader& frame, std::string_view payloa
 }
 
 void Http2Session::HandleData(const FrameHeader& frame, std::string_view payload) {
-  if (frame.stream == 0 || frame.stream > last_stream_ || frame.stream % 2 == 0) {
+  if (!WasOpened(frame.stream)) {
     return Fail(Http2Error::kProtocolError, "DATA of a stream that was never opened");
   }
   receive_window_ -= frame.length;
@@ -147,9 +155,9 @@ void Http2Session::HandleData(const FrameHeader& frame, std::string_view payload
   if (payload.empty() && !end) Spend(Budget::kIdle);
   Http2Stream* const stream = Find(frame.stream);
   if (stream == nullptr) return;  // what was under way when we ended it
-  if (stream->client_ended_) return Reset(*stream, Http2Error::kStreamClosed);
+  if (stream->client_ended_) return ResetAtFault(*stream, Http2Error::kStreamClosed);
   stream->receive_window_ -= frame.length;
-  if (stream->receive_window_ < 0) return Reset(*stream, Http2Error::kFlowControlError);
+  if (stream->receive_window_ < 0) return ResetAtFault(*stream, Http2Error::kFlowControlError);
   stream->client_ended_ = end;
   if (const size_t padding = frame.length - payload.size(); padding > 0) Consumed(*stream, padding);
   stream->OnData(payload, end);
@@ -184,27 +192,29 @@ void Http2Session::HandleContinuation(const FrameHeader& frame, std::string_view
 
 void Http2Session::HandleBlock(uint32_t id, std::string_view block, bool end) {
   const HeaderDecoder::Result result = decoder_.Decode(block);
+  const bool repeated = std::exchange(told_, false) && decoder_.repeated();
   if (result == HeaderDecoder::Result::kCorrupt) {
     return Fail(Http2Error::kCompressionError, "a header block that cannot be decoded");
   }
   if (Http2Stream* const stream = Find(id); stream != nullptr) {  // trailers
-    if (stream->client_ended_) return Reset(*stream, Http2Error::kStreamClosed);
-    if (!end) return Reset(*stream, Http2Error::kProtocolError);
+    if (stream->client_ended_) return ResetAtFault(*stream, Http2Error::kStreamClosed);
+    if (!end) return ResetAtFault(*stream, Http2Error::kProtocolError);
     stream->client_ended_ = true;
     return stream->OnData({}, true);
   }
   if (id <= last_stream_) return Spend(Budget::kIdle);  // what was under way when we ended it
   last_stream_ = id;
-  // What comes after our GOAWAY is the client's to send elsewhere.
-  if (leaving_) return Spend(Budget::kIdle);
-  OpenStream(id, result == HeaderDecoder::Result::kTooLarge, end);
+  // What comes after our GOAWAY is the client's to send elsewhere; a busy one has sent many before it knows.
+  if (leaving_) return Spend(Budget::kReset);
+  OpenStream(id, repeated, result == HeaderDecoder::Result::kTooLarge, end);
 }
 
-void Http2Session::OpenStream(uint32_t id, bool too_large, bool end) {
+void Http2Session::OpenStream(uint32_t id, bool repeated, bool too_large, bool end) {
   Http2Stream* const stream = streams_.size() < kMaxStreams ? peer_.NewStream() : nullptr;
   if (stream == nullptr) {
     Spend(Budget::kReset);
-    return SendReset(id, Http2Error::kRefusedStream);
+    if (!failed_) SendReset(id, Http2Error::kRefusedStream);
+    return;
   }
   Earn();
   stream->id_ = id;
@@ -216,7 +226,8 @@ void Http2Session::OpenStream(uint32_t id, bool too_large, bool end) {
   stream->unreturned_ = 0;
   streams_.emplace(id, stream);
   recent_ = stream;
-  stream->OnHeaders({decoder_.headers(), decoder_.repeated(), too_large});
+  told_ = true;
+  stream->OnHeaders({decoder_.headers(), repeated, too_large});
   if (!end) return;
   if (Http2Stream* const still = Find(id); still != nullptr) {
     still->client_ended_ = true;
@@ -225,7 +236,7 @@ void Http2Session::OpenStream(uint32_t id, bool too_large, bool end) {
 }
 
 void Http2Session::HandleReset(const FrameHeader& frame, std::string_view payload) {
-  if (frame.stream == 0 || frame.stream > last_stream_) {
+  if (!WasOpened(frame.stream)) {
     return Fail(Http2Error::kProtocolError, "RST_STREAM of a stream that was never opened");
   }
   if (payload.size() != 4) return Fail(Http2Error::kFrameSizeError, "RST_STREAM has not 4 bytes");
@@ -274,6 +285,9 @@ void Http2Session::ApplySetting(Setting setting, uint32_t value) {
 
 void Http2Session::ApplyInitialWindow(uint32_t value) {
   if (value > kLargestWindowBytes) return Fail(Http2Error::kFlowControlError, "INITIAL_WINDOW_SIZE out of range");
+  // One frame has room for thousands, and each goes through all streams.
+  if (!streams_.empty()) Spend(Budget::kIdle);
+  if (failed_) return;
   const int64_t difference = static_cast<int64_t>(value) - initial_send_window_;
   initial_send_window_ = value;
   for (const auto& [id, stream] : streams_) {
@@ -304,14 +318,14 @@ void Http2Session::HandleWindowUpdate(const FrameHeader& frame, std::string_view
     if (send_window_ > kLargestWindowBytes) Fail(Http2Error::kFlowControlError, "the window is too large");
     return;
   }
-  if (frame.stream > last_stream_) {
+  if (!WasOpened(frame.stream)) {
     return Fail(Http2Error::kProtocolError, "WINDOW_UPDATE of a stream that was never opened");
   }
   Http2Stream* const stream = Find(frame.stream);
   if (stream == nullptr) return;
-  if (bytes == 0) return Reset(*stream, Http2Error::kProtocolError);
+  if (bytes == 0) return ResetAtFault(*stream, Http2Error::kProtocolError);
   stream->send_window_ += bytes;
-  if (stream->send_window_ > kLargestWindowBytes) return Reset(*stream, Http2Error::kFlowControlError);
+  if (stream->send_window_ > kLargestWindowBytes) return ResetAtFault(*stream, Http2Error::kFlowControlError);
   Wait(*stream);
 }
 
@@ -335,6 +349,8 @@ Http2Stream* Http2Session::Find(uint32_t id) {
 
 void Http2Session::Forget(Http2Stream& stream) {
   if (recent_ == &stream) recent_ = nullptr;
+  // Else they would pile up while the connection's window is shut.
+  if (stream.waiting_) waiting_.erase(std::find(waiting_.begin(), waiting_.end(), stream.id_));
   streams_.erase(stream.id_);
   stream.pending_.clear();
   stream.pending_begin_ = 0;
@@ -427,6 +443,12 @@ void Http2Session::FinishBlock(size_t at, uint32_t stream, uint8_t flags) {
 void Http2Session::Reset(Http2Stream& stream, Http2Error error) {
   SendReset(stream.id_, error);
   Forget(stream);
+}
+
+// Resets that the client brings about are as dear as its own: else it could begin any number of operations.
+void Http2Session::ResetAtFault(Http2Stream& stream, Http2Error error) {
+  Spend(Budget::kReset);
+  if (!failed_) Reset(stream, error);
 }
 
 void Http2Session::SendReset(uint32_t stream, Http2Error error) {

@@ -128,6 +128,8 @@ class Http2Session {
   void Tick();
 
   size_t stream_count() const { return streams_.size(); }
+  // Streams that wait for windows or room in the output; of those that are left.
+  size_t waiting_count() const { return waiting_.size(); }
   // The client has said that it is leaving, or we have.
   bool leaving() const { return leaving_ || client_leaving_; }
   // Whether the client's preface has come.
@@ -141,7 +143,7 @@ class Http2Session {
   void HandleHeaders(const FrameHeader& frame, std::string_view payload);
   void HandleContinuation(const FrameHeader& frame, std::string_view payload);
   void HandleBlock(uint32_t id, std::string_view block, bool end);
-  void OpenStream(uint32_t id, bool too_large, bool end);
+  void OpenStream(uint32_t id, bool repeated, bool too_large, bool end);
   void HandleReset(const FrameHeader& frame, std::string_view payload);
   void HandleSettings(const FrameHeader& frame, std::string_view payload);
   void ApplySetting(Setting setting, uint32_t value);
@@ -152,6 +154,8 @@ class Http2Session {
   // Cuts padding off; false (and failed) if there is more of it than there are bytes.
   bool RemovePadding(const FrameHeader& frame, std::string_view& payload);
   bool Greet(std::string_view& bytes);
+  // By the client, at any time.
+  bool WasOpened(uint32_t id) const { return id % 2 == 1 && id <= last_stream_; }
   Http2Stream* Find(uint32_t id);
   // The stream has ended on both sides, or was reset.
   void Forget(Http2Stream& stream);
@@ -160,6 +164,7 @@ class Http2Session {
   void EmitEnd(Http2Stream& stream);
   void FinishBlock(size_t block_at, uint32_t stream, uint8_t flags);
   void ReturnWindow(uint32_t stream, size_t bytes);
+  void ResetAtFault(Http2Stream& stream, Http2Error error);
   void SendReset(uint32_t stream, Http2Error error);
   void Spend(Budget budget);
   void Earn();
@@ -168,6 +173,7 @@ class Http2Session {
   Http2Peer& peer_;
   HeaderDecoder decoder_;
   HeaderEncoder encoder_;
+  bool told_ = false;  // a stream was given what the decoder has read last
 
   bool greeted_ = false;
   bool settled_ = false;  // the client's first SETTINGS have come

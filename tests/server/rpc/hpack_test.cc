@@ -68,7 +68,8 @@ TEST(HeaderDecoderTest, ReadsWhatAClientWrites) {
 TEST(HeaderDecoderTest, ABlockOfIndexesIsRecognisedWhenItComesAgain) {
   ClientEncoder client;
   HeaderDecoder decoder(kListBytes);
-  const Fields fields = {{":method", "POST"}, {"te", "trailers"}, {"user-agent", "test"}};  // it indexes no paths
+  const Fields fields = {
+      {":method", "POST"}, {"te", "trailers"}, {"user-agent", "test"}};  // it indexes no paths
   ASSERT_EQ(decoder.Decode(client.Encode(fields)), Result::kDecoded);
   EXPECT_FALSE(decoder.repeated());
   ASSERT_EQ(decoder.Decode(client.Encode(fields)), Result::kDecoded);  // indexes, for the first time

@@ -67,7 +67,7 @@ void Call::Begin(const RequestHead& head, Method* method) {
     return EndStream(status, static_cast<int>(status.code()));
   }
   if (method == nullptr) {
-    const auto status = absl::UnimplementedError(fmt::format("there is no method {}", head.path));
+    const auto status = absl::UnimplementedError(fmt::format("there is no method {}", Quote(head.path)));
     return EndStream(status, static_cast<int>(status.code()));
   }
   gzip_out_ = head.gzip && head.accepts_gzip;

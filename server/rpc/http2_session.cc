@@ -25,6 +25,12 @@ constexpr size_t kKeptOutputCapacity = 512 << 10;
 constexpr size_t kMaxSettings = 64;
 constexpr char kPingBytes[8] = {'a', 'l', 'i', 'v', 'e', '?', 0, 0};
 
+// Whether `bytes`, which may go on, begin with `text`.
+bool MayBe(std::string_view text, std::string_view bytes) {
+  const size_t known = std::min(text.size(), bytes.size());
+  return bytes.substr(0, known) == text.substr(0, known);
+}
+
 void AppendSetting(Setting setting, uint32_t value, std::string& to) {
   to.push_back(0);
   to.push_back(static_cast<char>(setting));
@@ -79,20 +85,20 @@ bool Http2Session::Receive(std::string_view bytes) {
 
 // False: not yet, or never.
 bool Http2Session::Greet(std::string_view& bytes) {
-  const size_t known = std::min(bytes.size(), kClientPreface.size());
-  if (bytes.substr(0, known) != kClientPreface.substr(0, known)) {
+  const bool is_http1 = MayBe("GET ", bytes) || MayBe("POST ", bytes);
+  if (is_http1 ? bytes.size() < 5 : MayBe(kClientPreface, bytes) && bytes.size() < kClientPreface.size()) {
+    partial_.assign(bytes);
+    return false;
+  }
+  if (!MayBe(kClientPreface, bytes)) {
     failed_ = true;
-    if (bytes.substr(0, 4) == "GET " || bytes.substr(0, 5) == "POST ") {
+    if (is_http1) {
       output_ =
           "HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n"
           "This port speaks gRPC, over HTTP/2 with prior knowledge.\n";
     } else {
       Fail(Http2Error::kProtocolError, "not the preface of HTTP/2");
     }
-    return false;
-  }
-  if (bytes.size() < kClientPreface.size()) {
-    partial_.assign(bytes);
     return false;
   }
   greeted_ = true;
@@ -126,6 +132,8 @@ void Http2Session::HandleFrame(const FrameHeader& frame, std::string_view payloa
     case FrameType::kPushPromise:
       return Fail(Http2Error::kProtocolError, "a client pushes");
     case FrameType::kGoAway:
+      if (frame.stream != 0) return Fail(Http2Error::kProtocolError, "GOAWAY of a stream");
+      if (payload.size() < 8) return Fail(Http2Error::kFrameSizeError, "GOAWAY has less than 8 bytes");
       client_leaving_ = true;
       return Spend(Budget::kIdle);
     case FrameType::kPriority:
@@ -137,7 +145,7 @@ void Http2Session::HandleFrame(const FrameHeader& frame, std::string_view payloa
 }
 
 void Http2Session::HandleData(const FrameHeader& frame, std::string_view payload) {
-  if (frame.stream == 0 || frame.stream > last_stream_ || frame.stream % 2 == 0) {
+  if (!WasOpened(frame.stream)) {
     return Fail(Http2Error::kProtocolError, "DATA of a stream that was never opened");
   }
   receive_window_ -= frame.length;
@@ -153,9 +161,9 @@ void Http2Session::HandleData(const FrameHeader& frame, std::string_view payload
   if (payload.empty() && !end) Spend(Budget::kIdle);
   Http2Stream* const stream = Find(frame.stream);
   if (stream == nullptr) return;  // what was under way when we ended it
-  if (stream->client_ended_) return ResetFor(*stream, Http2Error::kStreamClosed);
+  if (stream->client_ended_) return ResetAtFault(*stream, Http2Error::kStreamClosed);
   stream->receive_window_ -= frame.length;
-  if (stream->receive_window_ < 0) return ResetFor(*stream, Http2Error::kFlowControlError);
+  if (stream->receive_window_ < 0) return ResetAtFault(*stream, Http2Error::kFlowControlError);
   stream->client_ended_ = end;
   if (const size_t padding = frame.length - payload.size(); padding > 0) Consumed(*stream, padding);
   stream->OnData(payload, end);
@@ -196,8 +204,8 @@ void Http2Session::HandleBlock(uint32_t id, std::string_view block, bool end) {
     return Fail(Http2Error::kCompressionError, "a header block that cannot be decoded");
   }
   if (Http2Stream* const stream = Find(id); stream != nullptr) {  // trailers
-    if (stream->client_ended_) return ResetFor(*stream, Http2Error::kStreamClosed);
-    if (!end) return ResetFor(*stream, Http2Error::kProtocolError);
+    if (stream->client_ended_) return ResetAtFault(*stream, Http2Error::kStreamClosed);
+    if (!end) return ResetAtFault(*stream, Http2Error::kProtocolError);
     stream->client_ended_ = true;
     return stream->OnData({}, true);
   }
@@ -212,7 +220,8 @@ void Http2Session::OpenStream(uint32_t id, const StreamOpening& opening, bool en
   // More than it was told to open, or more than the server has to give.
   if (streams_.size() >= kMaxStreams) {
     Spend(Budget::kReset);
-    return SendReset(id, Http2Error::kRefusedStream);
+    if (!failed_) SendReset(id, Http2Error::kRefusedStream);
+    return;
   }
   Http2Stream* const stream = peer_.NewStream();
   if (stream == nullptr) return SendReset(id, Http2Error::kRefusedStream);
@@ -233,7 +242,7 @@ void Http2Session::OpenStream(uint32_t id, const StreamOpening& opening, bool en
 }
 
 void Http2Session::HandleReset(const FrameHeader& frame, std::string_view payload) {
-  if (frame.stream == 0 || frame.stream > last_stream_) {
+  if (!WasOpened(frame.stream)) {
     return Fail(Http2Error::kProtocolError, "RST_STREAM of a stream that was never opened");
   }
   if (payload.size() != 4) return Fail(Http2Error::kFrameSizeError, "RST_STREAM has not 4 bytes");
@@ -282,8 +291,10 @@ void Http2Session::ApplySetting(Setting setting, uint32_t value) {
 }
 
 void Http2Session::ApplyInitialWindow(uint32_t value) {
-  if (value > kLargestWindowBytes)
-    return Fail(Http2Error::kFlowControlError, "INITIAL_WINDOW_SIZE out of range");
+  if (value > kLargestWindowBytes) return Fail(Http2Error::kFlowControlError, "INITIAL_WINDOW_SIZE out of range");
+  // One frame has room for thousands, and each goes through all streams.
+  if (!streams_.empty()) Spend(Budget::kIdle);
+  if (failed_) return;
   const int64_t difference = static_cast<int64_t>(value) - initial_send_window_;
   initial_send_window_ = value;
   for (const auto& [id, stream] : streams_) {
@@ -314,14 +325,14 @@ void Http2Session::HandleWindowUpdate(const FrameHeader& frame, std::string_view
     if (send_window_ > kLargestWindowBytes) Fail(Http2Error::kFlowControlError, "the window is too large");
     return;
   }
-  if (frame.stream > last_stream_) {
+  if (!WasOpened(frame.stream)) {
     return Fail(Http2Error::kProtocolError, "WINDOW_UPDATE of a stream that was never opened");
   }
   Http2Stream* const stream = Find(frame.stream);
   if (stream == nullptr) return;
-  if (bytes == 0) return ResetFor(*stream, Http2Error::kProtocolError);
+  if (bytes == 0) return ResetAtFault(*stream, Http2Error::kProtocolError);
   stream->send_window_ += bytes;
-  if (stream->send_window_ > kLargestWindowBytes) return ResetFor(*stream, Http2Error::kFlowControlError);
+  if (stream->send_window_ > kLargestWindowBytes) return ResetAtFault(*stream, Http2Error::kFlowControlError);
   Wait(*stream);
 }
 
@@ -345,6 +356,8 @@ Http2Stream* Http2Session::Find(uint32_t id) {
 
 void Http2Session::Forget(Http2Stream& stream) {
   if (recent_ == &stream) recent_ = nullptr;
+  // Else they would pile up while the connection's window is shut.
+  if (stream.waiting_) waiting_.erase(std::find(waiting_.begin(), waiting_.end(), stream.id_));
   streams_.erase(stream.id_);
   if (streams_.empty()) waiting_.clear();
   ClearPending(stream);
@@ -448,9 +461,10 @@ void Http2Session::Reset(Http2Stream& stream, Http2Error error) {
   Forget(stream);
 }
 
-void Http2Session::ResetFor(Http2Stream& stream, Http2Error error) {
-  Reset(stream, error);
+// Resets that the client brings about are as dear as its own: else it could begin any number of operations.
+void Http2Session::ResetAtFault(Http2Stream& stream, Http2Error error) {
   Spend(Budget::kReset);
+  if (!failed_) Reset(stream, error);
 }
 
 void Http2Session::SendReset(uint32_t stream, Http2Error error) {

@@ -135,6 +135,8 @@ class Http2Session {
   void Tick();
 
   size_t stream_count() const { return streams_.size(); }
+  // Streams that wait for windows or room in the output; of those that are left.
+  size_t waiting_count() const { return waiting_.size(); }
   // The client has said that it is leaving, or we have.
   bool leaving() const { return leaving_ || client_leaving_; }
   // Whether the client's preface has come.
@@ -161,17 +163,19 @@ class Http2Session {
   bool Greet(std::string_view& bytes);
   // Ours, once the client's has come (it need not wait for ours): before, it may speak something else.
   void SendPreface();
+  // By the client, at any time.
+  bool WasOpened(uint32_t id) const { return id % 2 == 1 && id <= last_stream_; }
   Http2Stream* Find(uint32_t id);
   // The stream has ended on both sides, or was reset.
   void Forget(Http2Stream& stream);
-  // The client has made us reset the stream.
-  void ResetFor(Http2Stream& stream, Http2Error error);
+  
   void Wait(Http2Stream& stream);
   static void ClearPending(Http2Stream& stream);
   void PumpStream(Http2Stream& stream);
   void EmitEnd(Http2Stream& stream);
   void FinishBlock(size_t block_at, uint32_t stream, uint8_t flags);
   void ReturnWindow(uint32_t stream, size_t bytes);
+  void ResetAtFault(Http2Stream& stream, Http2Error error);
   void SendReset(uint32_t stream, Http2Error error);
   void Spend(Budget budget);
   void Earn();
@@ -180,6 +184,7 @@ class Http2Session {
   Http2Peer& peer_;
   HeaderDecoder decoder_;
   HeaderEncoder encoder_;
+  bool told_ = false;  // a stream was given what the decoder has read last
 
   bool greeted_ = false;
   bool prefaced_ = false;  // by us
@@ -192,7 +197,7 @@ class Http2Session {
   std::string partial_;  // a frame that has begun
   uint32_t last_stream_ = 0;
   uint32_t last_served_ = 0;  // as GOAWAY says
-  bool told_ = false;         // the decoder's headers are those of the stream that opened last
+  
   absl::flat_hash_map<uint32_t, Http2Stream*> streams_;
   Http2Stream* recent_ = nullptr;  // in streams_: most frames are of the stream before
   std::deque<uint32_t> waiting_;   // streams with data or an end that waits

@@ -85,13 +85,14 @@ size_t Loop::SlotOf(Clock::time_point at) {
 }
 
 void Loop::Arm(LoopTimer& timer, Clock::time_point at) {
-  timer.at_ = at;
-  Link(timer, wheel_[SlotOf(at)]);
   if (!turning_) {
     turning_ = true;
     turned_to_ = Clock::now();
     Turn();
   }
+  timer.at_ = at;
+  // The wheel would come to a slot that it has passed only after a whole turn.
+  Link(timer, wheel_[SlotOf(std::max(at, turned_to_))]);
 }
 
 void Loop::Disarm(LoopTimer& timer) {

@@ -14,6 +14,7 @@ namespace {
 
 // Encoded: clients refuse answers with more than 8 KiB of fields.
 constexpr size_t kMaxMessageBytes = 4096;
+constexpr size_t kMaxQuotedBytes = 128;
 
 bool IsReserved(std::string_view name) {
   static constexpr std::array<std::string_view, 6> kNames = {"content-type",    "te",   "user-agent",
@@ -60,15 +61,16 @@ void ReadReserved(std::string_view name, std::string_view value, RequestHead& he
   if (name == "grpc-timeout") {
     head.timeout = ParseTimeout(value);
     if (!head.timeout) {
-      Refuse(head, absl::InvalidArgumentError(fmt::format(
-                       "grpc-timeout is '{}'; it has up to eight digits and one of H M S m u n", value)));
+      Refuse(head,
+             absl::InvalidArgumentError(fmt::format(
+                 "grpc-timeout is '{}'; it has up to eight digits and one of H M S m u n", Quote(value))));
     }
   } else if (name == "grpc-encoding") {
     head.gzip = value == "gzip";
     if (!head.gzip && value != "identity") {
       head.unknown_encoding = true;
-      Refuse(head, absl::UnimplementedError(
-                       fmt::format("grpc-encoding is '{}'; this server reads identity and gzip", value)));
+      Refuse(head, absl::UnimplementedError(fmt::format(
+                       "grpc-encoding is '{}'; this server reads identity and gzip", Quote(value))));
     }
   } else if (name == "grpc-accept-encoding") {
     head.accepts_gzip = Lists(value, "gzip");
@@ -87,7 +89,7 @@ void ReadMetadata(std::string_view name, std::string_view value, RequestHead& he
     if (std::optional<std::string> bytes = Base64Decode(value.substr(begin, end - begin)); bytes) {
       head.metadata.emplace_back(name, *std::move(bytes));
     } else {
-      Refuse(head, absl::InvalidArgumentError(fmt::format("metadata {} is not base64", name)));
+      Refuse(head, absl::InvalidArgumentError(fmt::format("metadata {} is not base64", Quote(name))));
     }
     begin = end + 1;
   }
@@ -200,6 +202,8 @@ std::optional<std::chrono::nanoseconds> ParseTimeout(std::string_view text) {
       return std::nullopt;
   }
 }
+
+std::string_view Quote(std::string_view text) { return text.substr(0, kMaxQuotedBytes); }
 
 std::string PercentEncode(std::string_view text) {
   constexpr std::string_view kDigits = "0123456789ABCDEF";

@@ -1,0 +1,21 @@
+#pragma once
+
+#include "absl/status/status.h"
+
+#include "tests/load/traffic.h"
+
+namespace thermocline::load {
+
+// Some connections to a server. For one thread at a time; it may carry out several traffics, one after the
+// other.
+class Driver {
+ public:
+  virtual ~Driver() = default;
+
+  // Carries out `traffic` until it is finished; its tickets are as many as this driver's. Calls that fail are
+  // the traffic's affair; an error means that the server has not been there for so long that it makes no
+  // sense to go on, or that answers stayed out for good: they have been counted.
+  virtual absl::Status Run(Traffic& traffic) = 0;
+};
+
+}  // namespace thermocline::load

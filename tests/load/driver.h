@@ -1,10 +1,20 @@
 #pragma once
 
+#include <cstdint>
+#include <string>
+
 #include "absl/status/status.h"
 
 #include "tests/load/traffic.h"
 
 namespace thermocline::load {
+
+struct DriverOptions {
+  std::string host;
+  uint16_t port = 0;
+  uint32_t connections = 1;
+  uint32_t in_flight = 1;  // calls of each connection: together they are the tickets
+};
 
 // Some connections to a server. For one thread at a time; it may carry out several traffics, one after the
 // other.

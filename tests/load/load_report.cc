@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/bench/svg.h"
+#include "tests/load/vias.h"
 
 namespace thermocline::load {
 namespace {
@@ -70,12 +71,18 @@ std::string DescribeRun(const LoadOptions& options) {
   const std::string loop =
       options.rate > 0 ? fmt::format("{} operations/s", GroupedCount(static_cast<uint64_t>(options.rate)))
                        : "as fast as it answers";
-  return fmt::format("{} via {} to {}:{}: {} keys, {}, values of {} bytes, {} x {} in flight{}, {}, {}",
-                     options.workload.name, options.via, options.host, options.port,
-                     GroupedCount(options.keys), std::string(NameOf(mix.popularity)), values,
+  const std::string keys = mix.starts_empty ? "new keys"
+                                            : fmt::format("{} keys, {}", GroupedCount(options.keys),
+                                                          std::string(NameOf(mix.popularity)));
+  const Via* const via = FindVia(options.via);
+  const bool durability = via != nullptr && via->takes_durability;
+  return fmt::format("{} via {} to {}:{}: {}, values of {} bytes, {} x {} in flight{}, {}{}",
+                     options.workload.name, options.via, options.host, options.port, keys, values,
                      options.connections, options.in_flight,
                      options.batch > 1 ? fmt::format(" of batches of {}", options.batch) : "", loop,
-                     options.sync ? "SYNC" : "MEMORY");
+                     !durability    ? ""
+                     : options.sync ? ", SYNC"
+                                    : ", MEMORY");
 }
 
 std::string LiveLine(const LoadResult& so_far) {

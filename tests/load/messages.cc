@@ -183,6 +183,7 @@ bool ParseBatchWriteResult(std::string_view message, ItemAnswer& answer) {
 bool ParsePipelineAnswer(std::string_view message, ItemAnswer& answer) {
   Reader reader(message);
   bool ok = true;
+  answer.index = 0;  // an id of 0 is left out
   while (reader.Next()) {
     if (reader.field == 1) answer.index = reader.number;
     if (reader.field == 2) ok = ok && ParseGetResponse(reader.bytes, answer);

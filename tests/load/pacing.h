@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "tests/load/call.h"
@@ -24,7 +25,7 @@ class Pacing {
   uint64_t Overdue(TimePoint time) const {
     if (time <= next()) return 0;
     const auto elapsed = static_cast<double>(std::chrono::nanoseconds(time - start_).count());
-    return static_cast<uint64_t>(elapsed / interval_ns_) + 1 - taken_;
+    return static_cast<uint64_t>(std::ceil(elapsed / interval_ns_)) - taken_;
   }
 
  private:

@@ -1,6 +1,5 @@
 #include "tests/load/records.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include "tests/bench/workload.h"
@@ -55,10 +54,13 @@ void Records::WriteValue(uint64_t number, uint32_t revision, char* to) const {
   const uint32_t disguised = revision ^ static_cast<uint32_t>(stamp);
   std::memcpy(to, &disguised, kRevisionBytes);
   Filling filling(stamp, revision);
-  for (size_t at = kRevisionBytes; at < size; at += sizeof(uint64_t)) {
+  size_t at = kRevisionBytes;
+  for (; size - at >= sizeof(uint64_t); at += sizeof(uint64_t)) {
     const uint64_t bytes = filling.Next();
-    std::memcpy(to + at, &bytes, std::min(sizeof(bytes), size - at));
+    std::memcpy(to + at, &bytes, sizeof(bytes));
   }
+  const uint64_t rest = filling.Next();
+  std::memcpy(to + at, &rest, size - at);
 }
 
 bool Records::IsValueOf(uint64_t number, std::string_view value) const {
@@ -67,11 +69,14 @@ bool Records::IsValueOf(uint64_t number, std::string_view value) const {
   uint32_t revision = 0;
   std::memcpy(&revision, value.data(), kRevisionBytes);
   Filling filling(stamp, revision ^ static_cast<uint32_t>(stamp));
-  for (size_t at = kRevisionBytes; at < value.size(); at += sizeof(uint64_t)) {
-    const uint64_t bytes = filling.Next();
-    if (std::memcmp(value.data() + at, &bytes, std::min(sizeof(bytes), value.size() - at)) != 0) return false;
+  value.remove_prefix(kRevisionBytes);
+  for (; value.size() >= sizeof(uint64_t); value.remove_prefix(sizeof(uint64_t))) {
+    uint64_t bytes = 0;
+    std::memcpy(&bytes, value.data(), sizeof(bytes));
+    if (bytes != filling.Next()) return false;
   }
-  return true;
+  const uint64_t rest = filling.Next();
+  return std::memcmp(value.data(), &rest, value.size()) == 0;
 }
 
 }  // namespace thermocline::load

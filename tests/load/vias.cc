@@ -2,16 +2,20 @@
 
 #include <fmt/format.h>
 
+#include "tests/load/client_driver.h"
 #include "tests/load/grpc_protocols.h"
 #include "tests/load/memcached_protocol.h"
 #include "tests/load/redis_protocol.h"
 #include "tests/load/socket_driver.h"
+#include "tests/load/stub_driver.h"
 
 namespace thermocline::load {
 
 const std::vector<Via>& Vias() {
   constexpr uint16_t kOurPort = 7070;
   static const auto& vias = *new std::vector<Via>{
+      {"client", "our client library, asynchronously", kOurPort},
+      {"stub", "stock grpc++ stubs, asynchronously, a unary call each", kOurPort},
       {"wire", "unary gRPC calls, written by a lean HTTP/2 client of our own", kOurPort},
       {"stream", "the batch stream (Pipeline), by the same client: what is sent together is one message",
        kOurPort},
@@ -29,6 +33,8 @@ const Via* FindVia(std::string_view name) {
 }
 
 absl::StatusOr<std::unique_ptr<Driver>> Connect(const Via& via, const DriverOptions& options) {
+  if (via.name == "client") return MakeClientDriver(options);
+  if (via.name == "stub") return MakeStubDriver(options);
   SocketOptions sockets{.host = options.host,
                         .port = options.port,
                         .connections = options.connections,

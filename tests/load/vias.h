@@ -24,12 +24,6 @@ const std::vector<Via>& Vias();
 // nullptr if there is none of this name.
 const Via* FindVia(std::string_view name);
 
-struct DriverOptions {
-  std::string host;
-  uint16_t port = 0;
-  uint32_t connections = 1;
-  uint32_t in_flight = 1;
-};
 // Connects. UNAVAILABLE if the server is not there.
 absl::StatusOr<std::unique_ptr<Driver>> Connect(const Via& via, const DriverOptions& options);
 

@@ -43,6 +43,22 @@ LoadResult SumOf(const std::vector<std::unique_ptr<Tally>>& tallies) {
   return sum;
 }
 
+// What happened between two sums.
+Window Between(const LoadResult& before, const LoadResult& now) {
+  const auto latencies = now.latencies - before.latencies;
+  const auto quantile = [&](double share) {
+    return latencies.total() == 0 ? std::numeric_limits<double>::quiet_NaN()
+                                  : Seconds(latencies.Quantile(share)).count();
+  };
+  return {.at = now.seconds,
+          .operations_per_second =
+              static_cast<double>(now.operations - before.operations) / (now.seconds - before.seconds),
+          .p50 = quantile(0.5),
+          .p99 = quantile(0.99),
+          .longest = quantile(1),
+          .errors = now.errors - before.errors};
+}
+
 // Takes the sum again and again, and keeps what happened in between.
 class Sampler {
  public:
@@ -53,26 +69,19 @@ class Sampler {
     LoadResult now = SumOf(tallies_);
     now.seconds = std::max(1e-9, Seconds(Clock::now() - start_).count());
     now.windows = std::move(last_.windows);
-    const auto between = now.latencies - last_.latencies;
-    const auto quantile = [&](double share) {
-      return between.total() == 0 ? std::numeric_limits<double>::quiet_NaN()
-                                  : Seconds(between.Quantile(share)).count();
-    };
-    now.windows.push_back({.at = now.seconds,
-                           .operations_per_second = static_cast<double>(now.operations - last_.operations) /
-                                                    std::max(1e-9, now.seconds - last_.seconds),
-                           .p50 = quantile(0.5),
-                           .p99 = quantile(0.99),
-                           .longest = quantile(1),
-                           .errors = now.errors - last_.errors});
+    // The end comes soon after a sample: too short a time for a rate belongs to the window before it.
+    const bool join = !now.windows.empty() && now.seconds - last_.seconds < Seconds(kWindow).count() / 2;
+    if (join) now.windows.pop_back();
+    if (!join) before_ = std::move(last_);
+    now.windows.push_back(Between(before_, now));
     last_ = std::move(now);
     return last_;
   }
-  const LoadResult& last() const { return last_; }
 
  private:
   const std::vector<std::unique_ptr<Tally>>& tallies_;
   const TimePoint start_;
+  LoadResult before_;  // what the newest window begins with
   LoadResult last_;
 };
 

@@ -84,7 +84,7 @@ class OurServerTest : public ::testing::Test {
 ServerProcess* OurServerTest::server_ = nullptr;
 
 TEST_F(OurServerTest, EveryWayToIt) {
-  for (const char* const via : {"client", "stub", "wire"}) {
+  for (const char* const via : {"client", "stub", "stream", "wire"}) {
     RunWell(SmallRun(via, "churn", PortOf(*server_)));
     LoadOptions batches = SmallRun(via, "mixed:50", PortOf(*server_));
     batches.batch = 16;
@@ -136,7 +136,7 @@ TEST_F(OurServerTest, ValuesThatSomebodyElseWroteAreWrong) {
 
 // Calls that are under way when the server goes fail; those after it wait until it is back.
 TEST(ServerThatGoesTest, TheLoadGoesOnWhenItIsBack) {
-  for (const char* const via : {"wire", "client", "stub"}) {
+  for (const char* const via : {"wire", "stream", "client", "stub"}) {
     auto server = ServerProcess::Start({.flags = {"--memory", "64MiB"}, .data_directory = ""});
     ASSERT_TRUE(server.ok()) << server.status();
     LoadOptions options = SmallRun(via, "mixed:50", PortOf(**server));

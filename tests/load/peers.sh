@@ -61,6 +61,7 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
+busy=$(cut -d' ' -f1 /proc/loadavg)
 server_cores=0-$((cores - 1)) load_cores=$cores-$(($(nproc) - 1))
 if (($(nproc) <= cores)); then load_cores=0-$(($(nproc) - 1)); fi
 
@@ -189,7 +190,8 @@ render() {
   local name contestant
   echo "Measured on $(date +%Y-%m-%d): $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores," \
     "$(awk '/^MemTotal:/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), Linux $(uname -r | cut -d. -f1-2). Servers on $cores of the cores," \
-    "the load generator on the others; medians of $rounds rounds of $seconds s; $keys keys, uniform; 16 B keys, 100 B values."
+    "the load generator on the others; medians of $rounds rounds of $seconds s; $keys keys, uniform; 16 B keys, 100 B values." \
+    "The machine's load average was $busy when it began."
   echo
   echo "| load | server | operations/s | CPU us/op | p99 ms | p99.9 ms | throughput, ratio | CPU, ratio |"
   echo "|---|---|---:|---:|---:|---:|---:|---:|"

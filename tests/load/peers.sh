@@ -27,7 +27,8 @@ fail() {
   exit 1
 }
 
-rounds=5 seconds=4 warm_up=1 keys=1M only=. table=peers cores=$((($(nproc) + 1) / 2))
+rounds=5 seconds=4 warm_up=1 keys=1M only=. table=peers
+processors=$(nproc) cores=$((($(nproc) + 1) / 2))
 server=$here/../../build/release/server/thermocline-server
 load=$here/../../build/release/tests/load/thermocline-load
 
@@ -62,8 +63,8 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 busy=$(cut -d' ' -f1 /proc/loadavg)
-server_cores=0-$((cores - 1)) load_cores=$cores-$(($(nproc) - 1))
-if (($(nproc) <= cores)); then load_cores=0-$(($(nproc) - 1)); fi
+server_cores=0-$((cores - 1)) load_cores=$cores-$((processors - 1))
+if ((processors <= cores)); then load_cores=0-$((processors - 1)); fi
 
 is_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
@@ -188,7 +189,7 @@ run_open() {
 # The table: medians, and ratios to the last contestant of each load.
 render() {
   local name contestant
-  echo "Measured on $(date +%Y-%m-%d): $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores," \
+  echo "Measured on $(date +%Y-%m-%d): $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $processors cores," \
     "$(awk '/^MemTotal:/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), Linux $(uname -r | cut -d. -f1-2). Servers on $cores of the cores," \
     "the load generator on the others; medians of $rounds rounds of $seconds s; $keys keys, uniform; 16 B keys, 100 B values." \
     "The machine's load average was $busy when it began."

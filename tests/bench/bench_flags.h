@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 
 #include "tests/bench/inserts.h"
+#include "tests/bench/number_flags.h"
 #include "tests/bench/store.h"
 #include "tests/bench/workload.h"
 
@@ -32,13 +33,6 @@ struct BenchFlags {
 void AddBenchFlags(CLI::App& app, BenchFlags& flags);
 // Of a bench that compares engines and draws curves: --engine and --svg.
 void AddContestFlags(CLI::App& app, BenchFlags& flags);
-
-// Flags of whole numbers: "300M" or "1B" for counts, "6GiB" for bytes. `unset` is the default, as it is
-// shown.
-CLI::Option* AddCount(CLI::App& app, const std::string& flag, uint64_t& count, const std::string& unset,
-                      const std::string& description);
-CLI::Option* AddSize(CLI::App& app, const std::string& flag, uint64_t& bytes, const std::string& unset,
-                     const std::string& description);
 
 // An engine that takes part.
 struct Contestant {

@@ -50,4 +50,11 @@ LatencyHistogram::Counts LatencyHistogram::Counts::operator-(const Counts& earli
   return between;
 }
 
+LatencyHistogram::Counts LatencyHistogram::Counts::operator+(const Counts& other) const {
+  Counts both = *this;
+  both.buckets_.resize(std::max(buckets_.size(), other.buckets_.size()));
+  for (size_t i = 0; i < other.buckets_.size(); ++i) both.buckets_[i] += other.buckets_[i];
+  return both;
+}
+
 }  // namespace thermocline::bench

@@ -14,7 +14,8 @@ namespace thermocline::bench {
 // answer is right to 1/64. Thread-safe.
 class LatencyHistogram {
  public:
-  // What had been counted at one moment; two of them subtract to what was counted in between.
+  // What had been counted at one moment. Two of them subtract to what was counted in between; those of two
+  // histograms add up.
   class Counts {
    public:
     uint64_t total() const;
@@ -22,6 +23,7 @@ class LatencyHistogram {
     // if nothing was counted.
     std::chrono::nanoseconds Quantile(double quantile) const;
     Counts operator-(const Counts& earlier) const;
+    Counts operator+(const Counts& other) const;
 
    private:
     friend class LatencyHistogram;

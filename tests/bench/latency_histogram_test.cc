@@ -55,6 +55,17 @@ TEST(LatencyHistogramTest, SubtractsWhatWasCountedBefore) {
   EXPECT_EQ(between.Quantile(1), nanoseconds(100));
 }
 
+TEST(LatencyHistogramTest, CountsOfTwoAddUp) {
+  LatencyHistogram one;
+  LatencyHistogram other;
+  one.Add(nanoseconds(10));
+  other.Add(nanoseconds(20));
+  const auto both = LatencyHistogram::Counts() + one.Take() + other.Take();
+  EXPECT_EQ(both.total(), 2u);
+  EXPECT_EQ(both.Quantile(0.5), nanoseconds(10));
+  EXPECT_EQ(both.Quantile(1), nanoseconds(20));
+}
+
 TEST(LatencyHistogramTest, ThreadsAddToIt) {
   LatencyHistogram histogram;
   std::vector<std::thread> threads;

@@ -197,19 +197,28 @@ void DrawPanel(std::string& svg, const Panel& panel, const Axis& x, double top) 
     Line(svg, x.At(tick), top + kHeight, x.At(tick), top + kHeight + 4, "#444");
     Text(svg, x.At(tick), top + kHeight + 17, "middle", Short(tick));
   }
+  if (!panel.x_label.empty()) Text(svg, kLeft + kWidth / 2, top + kHeight + 33, "middle", panel.x_label);
   DrawLegend(svg, panel, top);
 }
+
+double LastX(const Panel& panel) {
+  double last = 0;
+  for (const Series& series : panel.series) {
+    for (const auto& point : series.points) last = std::max(last, point.first);
+  }
+  return last;
+}
+
+Axis HorizontalAxis(double last) { return Axis(0, last, /*logarithmic=*/false, kLeft, kWidth); }
 
 }  // namespace
 
 std::string RenderSvg(const Chart& chart) {
   double last = 0;
   for (const Panel& panel : chart.panels) {
-    for (const Series& series : panel.series) {
-      for (const auto& point : series.points) last = std::max(last, point.first);
-    }
+    if (panel.x_label.empty()) last = std::max(last, LastX(panel));
   }
-  const Axis x(0, last, /*logarithmic=*/false, kLeft, kWidth);
+  const Axis x = HorizontalAxis(last);
   const double height = kTop + static_cast<double>(chart.panels.size()) * (kHeight + kBetween) + kBottom;
   std::string svg = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" "
@@ -221,7 +230,7 @@ std::string RenderSvg(const Chart& chart) {
   double top = kTop;
   for (const Panel& panel : chart.panels) {
     top += 10;
-    DrawPanel(svg, panel, x, top);
+    DrawPanel(svg, panel, panel.x_label.empty() ? x : HorizontalAxis(LastX(panel)), top);
     top += kHeight + kBetween - 10;
   }
   Text(svg, kLeft + kWidth / 2, top - kBetween + 44, "middle", chart.x_label);

@@ -26,9 +26,10 @@ struct Panel {
   std::string unit;  // of y
   Kind kind = Kind::kLines;
   std::vector<Series> series;
+  std::string x_label = {};  // not empty: it has an x of its own, with this under it
 };
 
-// Panels under each other over the same x.
+// Panels under each other over the same x, but for those that say otherwise.
 struct Chart {
   std::string title;
   std::string subtitle;

@@ -21,14 +21,6 @@ uint64_t BitsOf(const Key& key) {
 
 }  // namespace
 
-uint64_t Mix(uint64_t number) {
-  number = (number ^ (number >> 30)) * 0xbf58476d1ce4e5b9;
-  number = (number ^ (number >> 27)) * 0x94d049bb133111eb;
-  return number ^ (number >> 31);
-}
-
-uint64_t RandomStream::Next() { return Mix(state_ += kGoldenRatio); }
-
 // Bounds are far from 2^64, so that nobody could see the bias.
 uint64_t RandomStream::Below(uint64_t bound) { return Next() % bound; }
 

@@ -12,14 +12,18 @@
 namespace thermocline::bench {
 
 // SplitMix64's finalizer: a bijection of all 64-bit numbers that looks random.
-uint64_t Mix(uint64_t number);
+inline uint64_t Mix(uint64_t number) {
+  number = (number ^ (number >> 30)) * 0xbf58476d1ce4e5b9;
+  number = (number ^ (number >> 27)) * 0x94d049bb133111eb;
+  return number ^ (number >> 31);
+}
 
 // SplitMix64: the same numbers for the same seed. Not thread-safe.
 class RandomStream {
  public:
   explicit RandomStream(uint64_t seed) : state_(Mix(seed)) {}
 
-  uint64_t Next();
+  uint64_t Next() { return Mix(state_ += 0x9e3779b97f4a7c15); }
   uint64_t Below(uint64_t bound);  // 0 .. bound-1; `bound` at least 1
   double Fraction();               // 0 <= x < 1
 

@@ -21,10 +21,6 @@ constexpr uint64_t kMemoryOfPart = 8 << 20;  // of the limit
 
 constexpr int kMaxShareBits = 6;
 
-uint64_t PartsIn(uint64_t memory_limit) {
-  return std::clamp(memory_limit / kMemoryOfPart, kMinParts, kMaxParts);
-}
-
 LoggedRecord LoggedOf(const LogVisitor& visitor, Position position, const DecodedRecord& decoded) {
   const Record& record = decoded.record;
   return {.hash = record.grave ? HashOfGrave(record) : visitor.hash_of(record.key),
@@ -46,7 +42,7 @@ bool LooksLikeChunk(const Block& block, std::string_view bytes, uint32_t offset,
 
 }  // namespace
 
-BlockScan::BlockScan(uint32_t block_bytes, uint64_t store_id, uint64_t memory_limit, Crew& crew,
+BlockScan::BlockScan(uint32_t block_bytes, uint64_t store_id, size_t parts, Crew& crew,
                      const LogVisitor* visitor)
     : store_id_(store_id),
       part_bytes_(std::min(kPartBytes, block_bytes / kPartsInBlock)),
@@ -56,14 +52,16 @@ BlockScan::BlockScan(uint32_t block_bytes, uint64_t store_id, uint64_t memory_li
       group_bits_(visitor == nullptr ? 0 : visitor->prefix_bits - share_bits_),
       decoded_(crew.threads()),
       visited_(shares()) {
-  for (Round* const round : {&reading_, &visiting_}) round->parts.resize(PartsIn(memory_limit));
+  for (Round* const round : {&reading_, &visiting_}) round->parts.resize(parts);
 }
 
-size_t BlockScan::most_threads(uint64_t memory_limit) { return PartsIn(memory_limit); }
+size_t BlockScan::PartsFor(uint64_t memory_limit) {
+  return std::clamp(memory_limit / kMemoryOfPart, kMinParts, kMaxParts);
+}
 
 // Of two rounds, of one that is being visited once more, and of what each thread decodes.
-uint64_t BlockScan::memory_bytes(uint64_t memory_limit, size_t threads) {
-  return (3 * PartsIn(memory_limit) + threads) * kPartRecords * sizeof(LoggedRecord);
+uint64_t BlockScan::memory_bytes(size_t parts, size_t threads) {
+  return (3 * parts + threads) * kPartRecords * sizeof(LoggedRecord);
 }
 
 absl::StatusOr<BlockScan::Found> BlockScan::Scan(Block& block, std::string_view bytes) {

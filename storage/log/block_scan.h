@@ -25,14 +25,13 @@ namespace thermocline::storage {
 //                                                                  ...         next round are read
 class BlockScan {
  public:
-  // `visitor` is nullptr if nobody is to be told of records.
-  BlockScan(uint32_t block_bytes, uint64_t store_id, uint64_t memory_limit, Crew& crew,
-            const LogVisitor* visitor);
+  // Up to `parts` of a block are read at a time. `visitor` is nullptr if nobody is to be told of records.
+  BlockScan(uint32_t block_bytes, uint64_t store_id, size_t parts, Crew& crew, const LogVisitor* visitor);
 
-  // More have nothing to do.
-  static size_t most_threads(uint64_t memory_limit);
-  // What it works with, at most, beside the block.
-  static uint64_t memory_bytes(uint64_t memory_limit, size_t threads);
+  // As many parts as are of use, if that takes no more than a hundredth of so much memory; a few, at least.
+  static size_t PartsFor(uint64_t memory_limit);
+  // What it works with, at most, beside the block. No more threads than parts have something to do.
+  static uint64_t memory_bytes(size_t parts, size_t threads);
 
   struct Found {
     uint32_t used = kFirstChunkOffset;  // end of the last chunk before the first place where none stands

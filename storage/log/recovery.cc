@@ -35,7 +35,7 @@ class Reader {
   // Compacted away.
   bool Gone(uint64_t sequence) const { return sequence < source_.roster.below && !Listed(sequence); }
   absl::Status CheckRoster() const;
-  absl::Status Start();
+  void Start();
   absl::Status ReadBlock(uint64_t sequence);
   absl::Status ReadListed(std::unique_ptr<Block> block, std::string_view bytes, Header header);
   absl::Status TakeKnown(std::unique_ptr<Block> block);
@@ -90,20 +90,21 @@ absl::Status Reader::CheckLength(const Block& block) const {
   return Lost(block.path, source_.block_bytes, "it is longer than a block of this store");
 }
 
-// Threads only where there is something for them to do.
-absl::Status Reader::Start() {
-  const size_t known = std::count_if(sequences_.begin(), sequences_.end(), [this](uint64_t sequence) {
+// Threads only where there is something for them to do. Where memory is short they have less of it at a time;
+// a single part is about what a record may take, and blocks need the memory more.
+void Reader::Start() {
+  const bool nothing = std::all_of(sequences_.begin(), sequences_.end(), [this](uint64_t sequence) {
     return Gone(sequence) || known_.contains(sequence);
   });
-  const bool alone = known == sequences_.size();
-  const uint64_t limit = source_.budget.limit();
-  crew_.emplace(alone ? 1 : std::min(source_.threads, BlockScan::most_threads(limit)));
-  scan_memory_ =
-      source_.budget.Take(MemoryBudget::Share::kCompaction, BlockScan::memory_bytes(limit, crew_->threads()));
-  if (!scan_memory_) return TooLittleMemory();
-  scan_.emplace(source_.block_bytes, source_.store_id, limit, *crew_, visitor_);
+  size_t parts = BlockScan::PartsFor(source_.budget.limit());
+  const auto threads = [&] { return nothing ? 1 : std::min(source_.threads, parts); };
+  const auto bytes = [&] { return BlockScan::memory_bytes(parts, threads()); };
+  while (parts > 1 && source_.budget.available() < spare_bytes() + bytes()) parts /= 2;
+  if (source_.budget.available() >= spare_bytes() + bytes())
+    scan_memory_ = source_.budget.Take(MemoryBudget::Share::kCompaction, bytes());
+  crew_.emplace(threads());
+  scan_.emplace(source_.block_bytes, source_.store_id, parts, *crew_, visitor_);
   loads_.emplace(source_.files);
-  return absl::OkStatus();
 }
 
 // What a block that is read leaves for the blocks to be written, and for the index, which grows as records
@@ -360,8 +361,8 @@ absl::Status Reader::CheckRoster() const {
 
 absl::StatusOr<RecoveredLog> Reader::Read() {
   absl::Status status = CheckRoster();
-  if (status.ok()) status = Start();
   if (!status.ok()) return status;
+  Start();
   log_.next_sequence = std::max<uint64_t>(1, source_.roster.below);
   for (const uint64_t sequence : sequences_) {
     if (Gone(sequence)) {

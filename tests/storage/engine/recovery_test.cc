@@ -19,6 +19,7 @@ constexpr char kCheckpoint[] = "data/CHECKPOINT";
 storage::Options OptionsFor(uint64_t seed) {
   storage::Options options =
       seed % 3 == 0 ? SimulatedStore::DeepColdOptions() : SimulatedStore::SmallOptions();
+  if (seed % 3 == 0) options.index_bytes = 8 << 10;  // half of the keys
   if (seed % 2 == 0) options.hash_bits = 7;
   options.recovery_threads = 1;
   return options;

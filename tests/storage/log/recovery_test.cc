@@ -182,8 +182,9 @@ class RecoveryTest : public ::testing::Test {
 
 TEST_F(RecoveryTest, AnyNumberOfThreadsFindsTheSame) {
   for (uint64_t sequence = 1; sequence <= 12; ++sequence) WriteBlock(sequence);
-  // A few parts of a block at once, or all of them; with the least, blocks have to leave memory.
-  for (const uint64_t limit : {uint64_t{1200} << 10, uint64_t{4} << 20, uint64_t{1} << 30}) {
+  // One part of a block at a time, some, or all of them; with little memory, blocks have to leave it.
+  for (const uint64_t kib : {200, 300, 1200, 4 << 10, 1 << 20}) {
+    const uint64_t limit = kib << 10;
     for (const size_t threads : {1, 2, 3, 8}) {
       storage::MemoryBudget budget(limit);
       Rows rows;

@@ -28,7 +28,7 @@ class BlockScan {
   // Up to `parts` of a block are read at a time. `visitor` is nullptr if nobody is to be told of records.
   BlockScan(uint32_t block_bytes, uint64_t store_id, size_t parts, Crew& crew, const LogVisitor* visitor);
 
-  // As many parts as are of use, if that takes no more than a hundredth of so much memory; a few, at least.
+  // As many parts as are of use, as far as a hundredth of so much memory goes; a few, at least.
   static size_t PartsFor(uint64_t memory_limit);
   // What it works with, at most, beside the block. No more threads than parts have something to do.
   static uint64_t memory_bytes(size_t parts, size_t threads);

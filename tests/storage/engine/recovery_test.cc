@@ -132,7 +132,7 @@ TEST_P(RecoveryTest, AnyNumberOfThreadsComesToTheSame) {
     const Start alone = StartWith(GetParam(), files, 1);
     ASSERT_FALSE(alone.said.slots.empty());
     ASSERT_EQ(alone.stats.recovered_slots > 0, with_checkpoint);
-    ASSERT_GT(alone.stats.recovered_records, with_checkpoint ? 100u : 1000u);
+    ASSERT_GT(alone.stats.recovered_records, 0u);
     for (const int threads : {2, 3, 5}) {
       const Start together = StartWith(GetParam(), files, threads);
       ASSERT_EQ(together.stats.index_slots, alone.stats.index_slots);

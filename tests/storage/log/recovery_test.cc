@@ -190,8 +190,8 @@ TEST_F(RecoveryTest, AnyNumberOfThreadsFindsTheSame) {
       Rows rows;
       {
         const auto log = Read(threads, budget, rows);
-        ASSERT_TRUE(log.ok()) << log.status();
-        ASSERT_EQ(rows, ExpectedRows()) << threads;
+        ASSERT_TRUE(log.ok()) << log.status() << threads;
+        ASSERT_TRUE(rows == ExpectedRows()) << threads << " threads, " << limit;
         ASSERT_EQ(log->next_version, version + 1);
         ASSERT_EQ(log->blocks.size(), written.size());
         uint64_t records = 0;
@@ -231,7 +231,7 @@ TEST_F(RecoveryTest, NothingBehindATornChunkIsVisited) {
       Rows rows;
       const auto log = Read(threads, budget, rows);
       ASSERT_TRUE(log.ok()) << log.status();
-      ASSERT_EQ(rows, ExpectedRows(4 * uint64_t{kBlockBytes} + chunks[torn])) << threads << ", " << torn;
+      ASSERT_TRUE(rows == ExpectedRows(4 * uint64_t{kBlockBytes} + chunks[torn])) << threads << ", " << torn;
       ASSERT_EQ(log->tail->used, chunks[torn]);
       ASSERT_TRUE(log->seal_last);
       ASSERT_EQ(log->end, 4 * uint64_t{kBlockBytes} + chunks[torn]);

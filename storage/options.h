@@ -31,6 +31,10 @@ struct Options {
   // half of all, or after ten minutes a sixteenth. One is written at each Close as well.
   uint64_t checkpoint_log_bytes = 0;
 
+  // Threads that a start reads checkpoint and log with, and rebuilds the index; 0: as many as the machine
+  // has. What comes out is the same.
+  int recovery_threads = 0;
+
   // How many bits of a key's hash are used. Fewer than 64 make keys collide, which tests want and nobody
   // else.
   int hash_bits = 64;

@@ -19,6 +19,7 @@
 #include "storage/engine/grave_list.h"
 #include "storage/engine/heat.h"
 #include "storage/engine/lookup.h"
+#include "storage/engine/replay.h"
 #include "storage/engine/resolver.h"
 #include "storage/engine/slot_counts.h"
 #include "storage/engine/store_files.h"
@@ -112,13 +113,9 @@ class Engine::Impl {
                          const std::vector<uint64_t>& standing, uint64_t roster_below, bool exact,
                          SlotCounts::Totals& totals);
   absl::Status CheckNewest(const RecoveredLog& log, Position newest) const;
+  size_t RecoveryThreads() const;
   absl::Status OpenLog(const Roster& roster, std::optional<CleanEnd> clean_end, Replayed& replayed);
-  absl::Status Replay(std::span<const LoggedRecord> records, Replayed& replayed);
-  absl::Status ReplayRecord(Position position, const DecodedRecord& decoded, uint64_t hash,
-                            Replayed& replayed);
-  absl::Status ReplayGrave(Position position, const DecodedRecord& decoded, uint64_t hash,
-                           Replayed& replayed);
-  void Inter(Position dead, const Replayed& replayed);
+  absl::StatusOr<RecoveredLog> ReplayLog(const LogSource& source, Replayed& replayed);
   absl::Status OpenCompactor(Replayed& replayed, Roster roster);
 
   // engine.cc

@@ -121,12 +121,23 @@ absl::Status Engine::Impl::Open() {
   return absl::OkStatus();
 }
 
+size_t Engine::Impl::RecoveryThreads() const {
+  const int wanted = options_.recovery_threads;
+  return wanted > 0 ? static_cast<size_t>(wanted) : std::max(1u, std::thread::hardware_concurrency());
+}
+
 absl::Status Engine::Impl::OpenLog(const Roster& roster, std::optional<CleanEnd> clean_end,
                                    Replayed& replayed) {
   const std::string log_directory = options_.directory + "/" + kLogDirectory;
-  const auto replay = [&](std::span<const LoggedRecord> records) { return Replay(records, replayed); };
-  auto recovered = ReadLog(log_directory, identity_.store_id, identity_.block_bytes, roster, clean_end,
-                           std::move(replayed.known), world_.files, budget_, replay);
+  auto recovered = ReplayLog({.directory = log_directory,
+                              .store_id = identity_.store_id,
+                              .block_bytes = identity_.block_bytes,
+                              .roster = roster,
+                              .clean_end = clean_end,
+                              .files = world_.files,
+                              .budget = budget_,
+                              .threads = RecoveryThreads()},
+                             replayed);
   if (!recovered.ok()) return recovered.status();
   if (absl::Status status = CheckNewest(*recovered, replayed.newest); !status.ok()) return status;
   recovered_records_ = recovered->records;
@@ -228,8 +239,7 @@ absl::Status Engine::Impl::ReadCheckpoint(const CheckpointReader& reader,
 
   uint64_t slots = 0;
   for (const HashIndex::Shape& shape : state.shapes) slots += shape.slots;
-  const auto threads =
-      std::clamp<size_t>(slots / kSlotsPerThread, 1, std::max(1u, std::thread::hardware_concurrency()));
+  const auto threads = std::clamp<size_t>(slots / kSlotsPerThread, 1, RecoveryThreads());
   std::vector<SlotCounts::Totals> totals(threads);
   std::vector<absl::Status> statuses(threads);
   const auto load = [&](size_t i) {
@@ -299,91 +309,32 @@ absl::Status Engine::Impl::LoadSlots(const CheckpointReader& reader, size_t firs
   });
 }
 
-absl::Status Engine::Impl::Replay(std::span<const LoggedRecord> records, Replayed& replayed) {
-  if (replayed.exact || records.empty()) return absl::OkStatus();
-  replayed.blocks.insert(records.front().position / identity_.block_bytes);
-  absl::InlinedVector<uint64_t, 128> hashes;
-  // All that the index will look at is on its way before the first look.
-  for (const LoggedRecord& logged : records) {
-    const Record& record = logged.decoded.record;
-    hashes.push_back(record.grave ? HashOfGrave(record) : HashOf(record.key));
-    index_->Prefetch(hashes.back());
-  }
-  for (size_t i = 0; i < records.size(); ++i) {
-    const auto& [position, decoded] = records[i];
-    absl::Status status = decoded.record.grave ? ReplayGrave(position, decoded, hashes[i], replayed)
-                                               : ReplayRecord(position, decoded, hashes[i], replayed);
-    if (!status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
-
-// A record that displaced another one takes its slot; any other has a slot of its own. So the index is
-// rebuilt without comparing keys, whatever tags it had when the records were written.
-absl::Status Engine::Impl::ReplayRecord(Position position, const DecodedRecord& decoded, uint64_t hash,
-                                        Replayed& replayed) {
-  const Record& record = decoded.record;
-  HashIndex::Latch latch(*index_, hash);
-  if (!latch.Reserve(position)) {
-    return absl::ResourceExhaustedError(
-        fmt::format("the memory limit of {} bytes is too small for the index of this store: raise --memory",
-                    budget_.limit()));
-  }
-  std::optional<Slot> displaced;
-  bool met = false;
-  bool unresolved = false;
-  for (const Slot& slot : latch.Find()) {
-    if (record.displaced != 0 && slot.position == record.displaced) displaced = slot;
-    met |= slot.position == position;
-    unresolved |= slot.unresolved;
-  }
-  if (record.tombstone) ++replayed.dead_records[position / identity_.block_bytes];
-  if (record.unresolved && !met) counts_.Hid();
-  // A checkpoint may have met this record already, or one that came still later.
-  const bool gone = replayed.from_checkpoint && !displaced && record.displaced != 0 && !record.unresolved;
-  if ((displaced && !displaced->tombstone) || gone)
-    ++replayed.dead_records[record.displaced / identity_.block_bytes];
-  if (met) {
-    if (!displaced) return absl::OkStatus();
-    latch.Erase(displaced->position);
-    counts_.Changed(displaced, std::nullopt);
-    return absl::OkStatus();
-  }
-  const Slot slot = {.position = position,
-                     .unresolved = record.unresolved,
-                     .tombstone = record.tombstone,
-                     .shadow = cold_->exists()};
-  if (displaced) {
-    latch.Replace(displaced->position, slot);
-  } else {
-    latch.Insert(slot);
-    // Another record has taken the slot of what this one superseded, and may lead to it still.
-    const bool reachable = unresolved || !replayed.from_checkpoint;
-    if (record.displaced != 0 && !record.unresolved && reachable) Inter(record.displaced, replayed);
-  }
-  counts_.Changed(displaced, slot);
-  return absl::OkStatus();
-}
-
-absl::Status Engine::Impl::ReplayGrave(Position position, const DecodedRecord& decoded, uint64_t hash,
-                                       Replayed& replayed) {
-  const Position dead = decoded.record.displaced;
-  replayed.graves.push_back({dead / identity_.block_bytes, position / identity_.block_bytes, decoded.bytes});
-  HashIndex::Latch latch(*index_, hash);
-  for (const Slot& slot : latch.Find()) {
-    if (slot.position != dead) continue;
-    latch.Erase(dead);
-    counts_.Changed(slot, std::nullopt);
-    if (!slot.tombstone) ++replayed.dead_records[dead / identity_.block_bytes];
-    break;
-  }
-  // A record that did not know what it displaced may have taken its slot, or may come yet, and lead to it.
-  Inter(dead, replayed);
-  return absl::OkStatus();
-}
-
-void Engine::Impl::Inter(Position dead, const Replayed& replayed) {
-  if (replayed.blocks.contains(dead / identity_.block_bytes)) buried_.insert(dead);
+absl::StatusOr<RecoveredLog> Engine::Impl::ReplayLog(const LogSource& source, Replayed& replayed) {
+  if (replayed.exact) return ReadLog(source, std::move(replayed.known), /*visitor=*/nullptr);
+  Replay replay({.index = *index_,
+                 .block_bytes = identity_.block_bytes,
+                 .memory_limit = budget_.limit(),
+                 .from_checkpoint = replayed.from_checkpoint,
+                 .shadows = cold_->exists(),
+                 .workers = source.threads,
+                 .blocks = replayed.blocks});
+  const auto hash_of = [this](std::string_view key) { return HashOf(key); };
+  const auto begin_block = [&](uint64_t sequence) { replay.BeginBlock(sequence); };
+  const auto visit = [&](size_t worker, std::span<const LoggedRecord> records) {
+    return replay.Visit(worker, records);
+  };
+  const LogVisitor visitor = {.hash_of = hash_of,
+                              .prefix_bits = PartitionBits(options_.memory_bytes),
+                              .begin_block = begin_block,
+                              .visit = visit};
+  auto recovered = ReadLog(source, std::move(replayed.known), &visitor);
+  if (!recovered.ok()) return recovered;
+  Replay::Found found = replay.Take();
+  counts_.Add(found.changes);
+  replayed.dead_records = std::move(found.dead_records);
+  replayed.graves.insert(replayed.graves.end(), found.graves.begin(), found.graves.end());
+  buried_.merge(found.buried);
+  return recovered;
 }
 
 absl::Status Engine::Impl::OpenCompactor(Replayed& replayed, Roster roster) {

@@ -12,16 +12,18 @@ namespace thermocline::storage {
 // Slots of the index by what they stand for. Whoever changes a slot says so under its latch. Thread-safe.
 class SlotCounts {
  public:
-  void Changed(const std::optional<Slot>& from, const std::optional<Slot>& to) {
-    Add(slots_, to.has_value() - from.has_value());
-    Add(unresolved_, (to && to->unresolved) - (from && from->unresolved));
-    Add(shadows_, (to && to->shadow) - (from && from->shadow));
-    Add(live_heads_, (to && !to->tombstone) - (from && !from->tombstone));
-  }
   // Of many slots, counted by one thread.
   struct Totals {
-    int64_t slots = 0, unresolved = 0, shadows = 0, live_heads = 0;
+    int64_t slots = 0, unresolved = 0, shadows = 0, live_heads = 0, hidden = 0;
     uint64_t newest = 0;  // of the positions given to Count
+
+    // As SlotCounts::Changed.
+    void Change(const std::optional<Slot>& from, const std::optional<Slot>& to) {
+      slots += to.has_value() - from.has_value();
+      unresolved += (to && to->unresolved) - (from && from->unresolved);
+      shadows += (to && to->shadow) - (from && from->shadow);
+      live_heads += (to && !to->tombstone) - (from && !from->tombstone);
+    }
 
     void Count(const Slot& slot, uint64_t position) {
       newest = std::max(newest, position);
@@ -30,12 +32,27 @@ class SlotCounts {
       shadows += slot.shadow;
       live_heads += !slot.tombstone;
     }
+    void Add(const Totals& other) {
+      slots += other.slots;
+      unresolved += other.unresolved;
+      shadows += other.shadows;
+      live_heads += other.live_heads;
+      hidden += other.hidden;
+      newest = std::max(newest, other.newest);
+    }
   };
+
+  void Changed(const std::optional<Slot>& from, const std::optional<Slot>& to) {
+    Totals change;
+    change.Change(from, to);
+    Add(change);
+  }
   void Add(const Totals& totals) {
     Add(slots_, totals.slots);
     Add(unresolved_, totals.unresolved);
     Add(shadows_, totals.shadows);
     Add(live_heads_, totals.live_heads);
+    Add(hidden_, totals.hidden);
   }
   // A record has displaced one that nobody compared, or such a chain has been resolved.
   void Hid(uint64_t records = 1) { Add(hidden_, static_cast<int64_t>(records)); }

@@ -151,6 +151,8 @@ HashIndex::Latch::Latch(HashIndex& index, uint64_t hash)
 
 HashIndex::Latch::~Latch() { partition_.latch.Unlock(); }
 
+void HashIndex::Latch::Prefetch(uint64_t hash) const { partition_.table.Prefetch(hash); }
+
 Slots HashIndex::Latch::Find() const {
   Slots slots = partition_.table.Find(hash_);
   for (Slot& slot : slots) slot.position += index_.base_;

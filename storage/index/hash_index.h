@@ -46,6 +46,11 @@ class HashIndex {
     Latch(const Latch&) = delete;
     Latch& operator=(const Latch&) = delete;
 
+    // Goes on to another hash of the same partition.
+    void GoTo(uint64_t hash) { hash_ = hash; }
+    // Says that it will go on to this hash soon.
+    void Prefetch(uint64_t hash) const;
+
     // Candidates for the latched hash, in no order.
     Slots Find() const;
     // True if the slots of this hash cannot be told from those of the latched one.
@@ -68,7 +73,7 @@ class HashIndex {
 
    private:
     const HashIndex& index_;
-    const uint64_t hash_;
+    uint64_t hash_;
     Partition& partition_;
   };
 

@@ -56,6 +56,14 @@ void BlockUse::CountExpiry(const Record& record, uint32_t bytes) {
   last_expiry_ms = std::max(last_expiry_ms, record.expires_at_ms);
 }
 
+void BlockUse::Add(const BlockUse& other) {
+  records += other.records;
+  record_bytes += other.record_bytes;
+  expiring_bytes += other.expiring_bytes;
+  first_expiry_ms = std::min(first_expiry_ms, other.first_expiry_ms);
+  last_expiry_ms = std::max(last_expiry_ms, other.last_expiry_ms);
+}
+
 uint64_t BlockUse::ExpiredBytes(uint64_t now_ms) const {
   if (expiring_bytes == 0 || now_ms < first_expiry_ms) return 0;
   if (now_ms >= last_expiry_ms) return expiring_bytes;

@@ -153,6 +153,7 @@ struct BlockUse {
 
   void Count(const Record& record, uint32_t bytes);
   void CountExpiry(const Record& record, uint32_t bytes);
+  void Add(const BlockUse& other);
   uint64_t mean_record_bytes() const { return records == 0 ? 0 : record_bytes / records; }
   // How many of the expiring bytes have expired by now, if expiries are spread evenly.
   uint64_t ExpiredBytes(uint64_t now_ms) const;

@@ -3,67 +3,67 @@
 #include <algorithm>
 #include <cstring>
 #include <deque>
-#include <span>
 
 #include <fmt/format.h>
 
-#include "storage/log/chunk_reader.h"
+#include "storage/log/block_loads.h"
+#include "storage/log/block_scan.h"
+#include "storage/log/crew.h"
 
 namespace thermocline::storage {
 namespace {
 
-// Of a file at a time: a read past the page cache may need as much memory again.
-constexpr uint64_t kReadBytes = 1 << 20;
+// Blocks that are being read while another one is scanned.
+constexpr size_t kBlocksAhead = 2;
 
-// Reads the blocks one by one and keeps the rule of recovery.h.
+// Goes through the blocks one by one and keeps the rule of recovery.h. What takes time is done by others:
+// files are read ahead, and a block's chunks are scanned by the whole crew.
 class Reader {
  public:
-  Reader(const std::string& directory, std::vector<uint64_t> sequences, uint64_t store_id,
-         uint32_t block_bytes, const Roster& roster, KnownBlocks known, FileSystem& files,
-         MemoryBudget& budget, VisitLogged visit)
-      : directory_(directory),
-        sequences_(std::move(sequences)),
-        store_id_(store_id),
-        block_bytes_(block_bytes),
-        roster_(roster),
-        known_(std::move(known)),
-        files_(files),
-        budget_(budget),
-        visit_(visit) {}
+  Reader(const LogSource& source, std::vector<uint64_t> sequences, KnownBlocks known,
+         const LogVisitor* visitor)
+      : source_(source), sequences_(std::move(sequences)), known_(std::move(known)), visitor_(visitor) {}
 
-  absl::StatusOr<RecoveredLog> Read(std::optional<CleanEnd> clean_end);
+  absl::StatusOr<RecoveredLog> Read();
 
  private:
   enum class Header { kValid, kUnfinished };
 
   bool Listed(uint64_t sequence) const {
-    return std::binary_search(roster_.sequences.begin(), roster_.sequences.end(), sequence);
+    return std::binary_search(source_.roster.sequences.begin(), source_.roster.sequences.end(), sequence);
   }
+  // Compacted away.
+  bool Gone(uint64_t sequence) const { return sequence < source_.roster.below && !Listed(sequence); }
   absl::Status CheckRoster() const;
+  void Start();
   absl::Status ReadBlock(uint64_t sequence);
   absl::Status ReadListed(std::unique_ptr<Block> block, std::string_view bytes, Header header);
   absl::Status TakeKnown(std::unique_ptr<Block> block);
-  absl::Status OpenFile(Block& block);
-  absl::StatusOr<std::string_view> Load(Block& block);
+  bool MakeRoom(uint64_t bytes);
+  uint64_t spare_bytes() const;
+  bool StartLoad(uint64_t sequence);
+  void LoadAhead();
+  void StopLoadsAhead();
+  absl::StatusOr<std::unique_ptr<Block>> Load(uint64_t sequence);
   absl::StatusOr<Header> ReadHeader(Block& block, std::string_view bytes, uint64_t& previous);
   absl::Status CheckPrevious(const Block& block, uint64_t previous, bool has_chunks) const;
   absl::StatusOr<bool> ReadChunks(Block& block, std::string_view bytes);
   absl::Status LookBehind(const Block& block, std::string_view bytes, uint32_t from, Position end);
   absl::Status CheckCleanEnd(const CleanEnd& clean_end);
+  absl::Status CheckLength(const Block& block) const;
   absl::Status TooLittleMemory() const;
   absl::Status Lost(const std::string& path, uint64_t offset, std::string_view why) const;
-  std::string PathOf(uint64_t sequence) const { return directory_ + "/" + BlockFileName(sequence); }
+  std::string PathOf(uint64_t sequence) const { return source_.directory + "/" + BlockFileName(sequence); }
 
-  const std::string& directory_;
+  const LogSource& source_;
   const std::vector<uint64_t> sequences_;
-  const uint64_t store_id_;
-  const uint32_t block_bytes_;
-  const Roster& roster_;
   KnownBlocks known_;
-  FileSystem& files_;
-  MemoryBudget& budget_;
-  VisitLogged visit_;
-  std::vector<LoggedRecord> records_;  // of a chunk
+  const LogVisitor* const visitor_;
+  MemoryBudget::Grant scan_memory_;
+  std::optional<Crew> crew_;
+  std::optional<BlockScan> scan_;
+  std::optional<BlockLoads> loads_;
+  size_t ahead_ = 0;  // in sequences_: what is to be loaded next
 
   RecoveredLog log_;
   std::deque<Block*> resident_;
@@ -82,38 +82,87 @@ absl::Status Reader::Lost(const std::string& path, uint64_t offset, std::string_
 absl::Status Reader::TooLittleMemory() const {
   return absl::ResourceExhaustedError(fmt::format(
       "the memory limit of {} bytes is too small for this store: its index alone takes {}. Raise --memory",
-      budget_.limit(), budget_.used(MemoryBudget::Share::kIndex)));
+      source_.budget.limit(), source_.budget.used(MemoryBudget::Share::kIndex)));
 }
 
-// Into the block's memory, which stays resident if there is enough.
-absl::StatusOr<std::string_view> Reader::Load(Block& block) {
-  // Leaves room for the blocks to be written and for the index, which grows as records are visited.
-  const uint64_t wanted = std::max(budget_.limit() / 4, uint64_t{3} * block_bytes_);
-  while (budget_.available() < wanted && !resident_.empty() && resident_.front() != log_.tail) {
+absl::Status Reader::CheckLength(const Block& block) const {
+  if (block.file_bytes <= source_.block_bytes) return absl::OkStatus();
+  return Lost(block.path, source_.block_bytes, "it is longer than a block of this store");
+}
+
+// Threads only where there is something for them to do. Where memory is short they have less of it at a time;
+// a single part is about what a record may take, and blocks need the memory more.
+void Reader::Start() {
+  const bool nothing = std::all_of(sequences_.begin(), sequences_.end(), [this](uint64_t sequence) {
+    return Gone(sequence) || known_.contains(sequence);
+  });
+  size_t parts = BlockScan::PartsFor(source_.budget.limit());
+  const auto threads = [&] { return nothing ? 1 : std::min(source_.threads, parts); };
+  const auto bytes = [&] { return BlockScan::memory_bytes(parts, threads()); };
+  while (parts > 1 && source_.budget.available() < spare_bytes() + bytes()) parts /= 2;
+  if (source_.budget.available() >= spare_bytes() + bytes())
+    scan_memory_ = source_.budget.Take(MemoryBudget::Share::kCompaction, bytes());
+  crew_.emplace(threads());
+  scan_.emplace(source_.block_bytes, source_.store_id, parts, *crew_, visitor_);
+  loads_.emplace(source_.files);
+}
+
+// What a block that is read leaves for the blocks to be written, and for the index, which grows as records
+// are visited.
+uint64_t Reader::spare_bytes() const {
+  return std::max(source_.budget.limit() / 4, uint64_t{3} * source_.block_bytes);
+}
+
+// Blocks that have been scanned leave memory until so much is free; the last one of the log stays. False: it
+// is still not enough.
+bool Reader::MakeRoom(uint64_t bytes) {
+  while (source_.budget.available() < bytes && !resident_.empty() && resident_.front() != log_.tail) {
     resident_.front()->resident.store(nullptr, std::memory_order_relaxed);
     resident_.front()->memory.reset();
     resident_.pop_front();
   }
-  block.memory = BlockMemory::Allocate(budget_, block_bytes_);
-  block.table_memory = budget_.Take(MemoryBudget::Share::kChunkTables, ChunkTable::bytes_of(block_bytes_));
-  if (block.memory == nullptr || !block.table_memory) return TooLittleMemory();
-  if (absl::Status status = OpenFile(block); !status.ok()) return status;
-  for (uint64_t at = 0; at < block.file_bytes; at += kReadBytes) {
-    const std::span<char> out(block.memory->data() + at, std::min(kReadBytes, block.file_bytes - at));
-    if (absl::Status status = block.reader->ReadAt(at, out); !status.ok()) return status;
-  }
-  return std::string_view(block.memory->data(), block.file_bytes);
+  return source_.budget.available() >= bytes;
 }
 
-absl::Status Reader::OpenFile(Block& block) {
-  auto file = files_.Open(block.path, FileSystem::Mode::kReadDirect);
-  if (!file.ok()) return file.status();
-  auto size = (*file)->Size();
-  if (!size.ok()) return size.status();
-  if (*size > block_bytes_) return Lost(block.path, block_bytes_, "it is longer than a block of this store");
-  block.file_bytes = *size;
-  block.reader = *std::move(file);
-  return absl::OkStatus();
+bool Reader::StartLoad(uint64_t sequence) {
+  const uint32_t block_bytes = source_.block_bytes;
+  auto block = std::make_unique<Block>(sequence, PathOf(sequence), block_bytes);
+  block->memory = BlockMemory::Allocate(source_.budget, block_bytes);
+  block->table_memory =
+      source_.budget.Take(MemoryBudget::Share::kChunkTables, ChunkTable::bytes_of(block_bytes));
+  if (block->memory == nullptr || !block->table_memory) return false;
+  loads_->Start(std::move(block));
+  return true;
+}
+
+void Reader::LoadAhead() {
+  for (; ahead_ < sequences_.size() && loads_->count() <= kBlocksAhead; ++ahead_) {
+    const uint64_t sequence = sequences_[ahead_];
+    if (Gone(sequence) || known_.contains(sequence)) continue;
+    if (!MakeRoom(spare_bytes()) || !StartLoad(sequence)) return;
+  }
+}
+
+void Reader::StopLoadsAhead() {
+  const uint64_t last = loads_->last();
+  loads_->Take(last).status.IgnoreError();
+  ahead_ = std::lower_bound(sequences_.begin(), sequences_.end(), last) - sequences_.begin();
+}
+
+// Into the block's memory, which stays resident if there is enough. The same memory as if nothing were read
+// ahead.
+absl::StatusOr<std::unique_ptr<Block>> Reader::Load(uint64_t sequence) {
+  const bool started = loads_->contains(sequence);
+  const uint64_t wanted = spare_bytes() - (started ? BlockMemory::bytes_of(source_.block_bytes) : 0);
+  while (!MakeRoom(wanted) && loads_->count() > (started ? 1 : 0)) StopLoadsAhead();
+  if (!started && !StartLoad(sequence)) return TooLittleMemory();
+  ahead_ = std::max<size_t>(
+      ahead_, std::upper_bound(sequences_.begin(), sequences_.end(), sequence) - sequences_.begin());
+  LoadAhead();
+  auto [block, status] = loads_->Take(sequence);
+  if (status.ok()) status = CheckLength(*block);
+  if (!status.ok()) return status;
+  return std::move(block);
 }
 
 // kUnfinished: no valid header and nothing behind it; a crash or a full disk came before the block was ready.
@@ -123,23 +172,23 @@ absl::StatusOr<Reader::Header> Reader::ReadHeader(Block& block, std::string_view
   const std::string_view raw(reinterpret_cast<const char*>(&header), sizeof(header));
   if (header.magic != BlockHeader::kMagic || header.checksum != ChecksumOf(raw, header.store_id)) {
     for (uint32_t at = kFirstChunkOffset; at + sizeof(ChunkHeader) <= bytes.size(); at += kChunkAlignment) {
-      if (ValidChunkAt(bytes, at, block.position_of(at), store_id_) != nullptr) {
+      if (ValidChunkAt(bytes, at, block.position_of(at), source_.store_id) != nullptr) {
         return Lost(block.path, 0, "its header fails its checksum, and there is data behind it");
       }
     }
     return Header::kUnfinished;
   }
-  if (header.store_id != store_id_) {
+  if (header.store_id != source_.store_id) {
     return absl::FailedPreconditionError(
         fmt::format("{} belongs to another store (id {:016x}, this one is {:016x}): move "
                     "it away",
-                    block.path, header.store_id, store_id_));
+                    block.path, header.store_id, source_.store_id));
   }
   if (header.format != kFormatVersion) {
     return absl::FailedPreconditionError(
         fmt::format("{} has format {}, this program reads {}", block.path, header.format, kFormatVersion));
   }
-  if (header.sequence != block.sequence || header.block_bytes != block_bytes_) {
+  if (header.sequence != block.sequence || header.block_bytes != source_.block_bytes) {
     return Lost(block.path, 0, "its header is that of another block; was it renamed?");
   }
   previous = header.previous;
@@ -149,7 +198,7 @@ absl::StatusOr<Reader::Header> Reader::ReadHeader(Block& block, std::string_view
 }
 
 absl::Status Reader::CheckPrevious(const Block& block, uint64_t previous, bool has_chunks) const {
-  if (previous < std::max<uint64_t>(1, roster_.below)) return absl::OkStatus();
+  if (previous < std::max<uint64_t>(1, source_.roster.below)) return absl::OkStatus();
   if (!std::binary_search(sequences_.begin(), sequences_.end(), previous)) {
     return absl::DataLossError(
         fmt::format("{} is missing: {} follows it. Nothing was changed. Restore it from a copy",
@@ -170,25 +219,26 @@ absl::Status Reader::ReadBlock(uint64_t sequence) {
   // Behind the end of the log nothing can be whole that a checkpoint knows: it is read, to say so.
   if (auto known = known_.extract(sequence); !known.empty() && !end_)
     return TakeKnown(std::move(known.mapped()));
-  auto block = std::make_unique<Block>(sequence, PathOf(sequence), block_bytes_);
-  auto bytes = Load(*block);
-  if (!bytes.ok()) return bytes.status();
+  auto loaded = Load(sequence);
+  if (!loaded.ok()) return loaded.status();
+  std::unique_ptr<Block> block = *std::move(loaded);
+  const std::string_view bytes(block->memory->data(), block->file_bytes);
   uint64_t previous = 0;
-  auto header = ReadHeader(*block, *bytes, previous);
+  auto header = ReadHeader(*block, bytes, previous);
   if (!header.ok()) return header.status();
-  if (Listed(sequence)) return ReadListed(std::move(block), *bytes, *header);
+  if (Listed(sequence)) return ReadListed(std::move(block), bytes, *header);
   if (*header == Header::kValid && block->relocated) {
     log_.garbage.push_back(block->path);
     return absl::OkStatus();
   }
   const Position start = block->position_of(kFirstChunkOffset);
   const bool has_chunks =
-      *header == Header::kValid && ValidChunkAt(*bytes, kFirstChunkOffset, start, store_id_) != nullptr;
+      *header == Header::kValid && ValidChunkAt(bytes, kFirstChunkOffset, start, source_.store_id) != nullptr;
   if (*header == Header::kValid) {
     if (absl::Status status = CheckPrevious(*block, previous, has_chunks); !status.ok()) return status;
   }
   if (has_chunks && !end_) {
-    auto whole = ReadChunks(*block, *bytes);
+    auto whole = ReadChunks(*block, bytes);
     if (!whole.ok()) return whole.status();
     log_.end = block->position_of(block->used);
     log_.tail = block.get();
@@ -197,11 +247,11 @@ absl::Status Reader::ReadBlock(uint64_t sequence) {
     if (*whole) return absl::OkStatus();
     end_ = log_.end;
     log_.seal_last = true;
-    return LookBehind(*log_.tail, *bytes, log_.tail->used, *end_);
+    return LookBehind(*log_.tail, bytes, log_.tail->used, *end_);
   }
   log_.garbage.push_back(block->path);
   if (*header == Header::kUnfinished) unfinished_.push_back(sequence);
-  return LookBehind(*block, *bytes, kFirstChunkOffset, end_.value_or(start));
+  return LookBehind(*block, bytes, kFirstChunkOffset, end_.value_or(start));
 }
 
 absl::Status Reader::ReadListed(std::unique_ptr<Block> block, std::string_view bytes, Header header) {
@@ -216,11 +266,14 @@ absl::Status Reader::ReadListed(std::unique_ptr<Block> block, std::string_view b
 }
 
 absl::Status Reader::TakeKnown(std::unique_ptr<Block> block) {
-  block->table_memory = budget_.Take(MemoryBudget::Share::kChunkTables, ChunkTable::bytes_of(block_bytes_));
+  block->table_memory =
+      source_.budget.Take(MemoryBudget::Share::kChunkTables, ChunkTable::bytes_of(source_.block_bytes));
   if (!block->table_memory) return TooLittleMemory();
-  if (absl::Status status = OpenFile(*block); !status.ok()) return status;
+  absl::Status status = OpenBlockFile(*block, source_.files);
+  if (status.ok()) status = CheckLength(*block);
+  if (!status.ok()) return status;
   std::string page(std::min<uint64_t>(block->file_bytes, kPageBytes), '\0');
-  if (absl::Status status = block->reader->ReadAt(0, page); !status.ok()) return status;
+  if (status = block->reader->ReadAt(0, page); !status.ok()) return status;
   uint64_t previous = 0;
   const bool relocated = block->relocated;
   const auto header = ReadHeader(*block, page, previous);
@@ -237,8 +290,7 @@ absl::Status Reader::TakeKnown(std::unique_ptr<Block> block) {
       log_.garbage.push_back(block->path);
       return absl::OkStatus();
     }
-    if (absl::Status status = CheckPrevious(*block, previous, /*has_chunks=*/true); !status.ok())
-      return status;
+    if (status = CheckPrevious(*block, previous, /*has_chunks=*/true); !status.ok()) return status;
     log_.tail = block.get();
   }
   if (!relocated) {
@@ -251,43 +303,27 @@ absl::Status Reader::TakeKnown(std::unique_ptr<Block> block) {
 
 // False: the chunks end without one that says it is the last.
 absl::StatusOr<bool> Reader::ReadChunks(Block& block, std::string_view bytes) {
-  uint32_t offset = kFirstChunkOffset;
-  bool last = false;
-  while (!last) {
-    const ChunkHeader* chunk = ValidChunkAt(bytes, offset, block.position_of(offset), store_id_);
-    if (chunk == nullptr) break;
-    block.base_version = chunk->base_version;
-    block.chunks.Add(offset);
-    log_.on_disk = std::max(log_.on_disk, chunk->horizon);
-    records_.clear();
-    const auto visit = [&](Position position, const DecodedRecord& decoded) {
-      log_.next_version = std::max(log_.next_version, decoded.record.version + 1);
-      block.use.Count(decoded.record, decoded.bytes);
-      records_.push_back({position, decoded});
-      return absl::OkStatus();
-    };
-    absl::Status status = VisitRecords(bytes.substr(offset, chunk->bytes), block.position_of(offset), visit);
-    if (status.ok()) status = visit_(records_);
-    if (!status.ok()) return status;
-    log_.records += records_.size();
-    last = chunk->last();
-    offset += chunk->bytes;
-  }
-  block.used = offset;
-  block.flushed = offset;
+  if (visitor_ != nullptr) visitor_->begin_block(block.sequence);
+  auto found = scan_->Scan(block, bytes);
+  if (!found.ok()) return found.status();
+  log_.on_disk = std::max(log_.on_disk, found->horizon);
+  log_.next_version = std::max(log_.next_version, found->next_version);
+  log_.records += block.use.records;
+  block.used = found->used;
+  block.flushed = found->used;
   block.sealed = true;
   block.resident.store(block.memory->data(), std::memory_order_relaxed);
-  return last;
+  return found->whole;
 }
 
 // Behind the end there may be torn chunks and whole ones that nobody waited for; none may know of a horizon
 // beyond the end.
 absl::Status Reader::LookBehind(const Block& block, std::string_view bytes, uint32_t from, Position end) {
   for (uint32_t at = from; at + sizeof(ChunkHeader) <= bytes.size(); at += kChunkAlignment) {
-    const ChunkHeader* chunk = ValidChunkAt(bytes, at, block.position_of(at), store_id_);
+    const ChunkHeader* chunk = ValidChunkAt(bytes, at, block.position_of(at), source_.store_id);
     if (chunk == nullptr || chunk->horizon <= end) continue;
     return Lost(
-        PathOf(end / block_bytes_), end % block_bytes_,
+        PathOf(end / source_.block_bytes), end % source_.block_bytes,
         fmt::format("no valid chunk stands here, but that at offset {} of {} proves that there was one", at,
                     BlockFileName(block.sequence)));
   }
@@ -298,12 +334,13 @@ absl::Status Reader::LookBehind(const Block& block, std::string_view bytes, uint
 
 absl::Status Reader::CheckCleanEnd(const CleanEnd& clean_end) {
   // Below, the roster says what must be there, and the last appended block may have been compacted away.
-  const bool appended = clean_end.position / block_bytes_ >= roster_.below;
+  const bool appended = clean_end.position / source_.block_bytes >= source_.roster.below;
   const Position end = appended ? log_.end : clean_end.position;
   if (end < clean_end.position) {
-    return Lost(PathOf(clean_end.position / block_bytes_),
-                end / block_bytes_ == clean_end.position / block_bytes_ ? end % block_bytes_ : 0,
-                "the log was closed in order, and is shorter now");
+    return Lost(
+        PathOf(clean_end.position / source_.block_bytes),
+        end / source_.block_bytes == clean_end.position / source_.block_bytes ? end % source_.block_bytes : 0,
+        "the log was closed in order, and is shorter now");
   }
   // No crash: no version was given out beyond what the marker says, whatever the headers reserved.
   if (end == clean_end.position && (appended || log_.tail == nullptr)) {
@@ -314,7 +351,7 @@ absl::Status Reader::CheckCleanEnd(const CleanEnd& clean_end) {
 }
 
 absl::Status Reader::CheckRoster() const {
-  for (const uint64_t sequence : roster_.sequences) {
+  for (const uint64_t sequence : source_.roster.sequences) {
     if (std::binary_search(sequences_.begin(), sequences_.end(), sequence)) continue;
     return absl::DataLossError(
         fmt::format("{} is missing. Nothing was changed. Restore it from a copy", PathOf(sequence)));
@@ -322,19 +359,21 @@ absl::Status Reader::CheckRoster() const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<RecoveredLog> Reader::Read(std::optional<CleanEnd> clean_end) {
-  if (absl::Status status = CheckRoster(); !status.ok()) return status;
-  log_.next_sequence = std::max<uint64_t>(1, roster_.below);
+absl::StatusOr<RecoveredLog> Reader::Read() {
+  absl::Status status = CheckRoster();
+  if (!status.ok()) return status;
+  Start();
+  log_.next_sequence = std::max<uint64_t>(1, source_.roster.below);
   for (const uint64_t sequence : sequences_) {
-    if (sequence < roster_.below && !Listed(sequence)) {
+    if (Gone(sequence)) {
       log_.garbage.push_back(PathOf(sequence));
-    } else if (absl::Status status = ReadBlock(sequence); !status.ok()) {
+    } else if (status = ReadBlock(sequence); !status.ok()) {
       return status;
     }
     log_.next_sequence = std::max(log_.next_sequence, sequence + 1);
   }
-  if (clean_end) {
-    if (absl::Status status = CheckCleanEnd(*clean_end); !status.ok()) return status;
+  if (source_.clean_end) {
+    if (status = CheckCleanEnd(*source_.clean_end); !status.ok()) return status;
   }
   return std::move(log_);
 }
@@ -376,15 +415,10 @@ absl::StatusOr<std::vector<uint64_t>> ListBlocks(const std::string& directory, F
   return sequences;
 }
 
-absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t store_id, uint32_t block_bytes,
-                                     const Roster& roster, std::optional<CleanEnd> clean_end,
-                                     KnownBlocks known, FileSystem& files, MemoryBudget& budget,
-                                     VisitLogged visit) {
-  auto sequences = ListBlocks(directory, files);
+absl::StatusOr<RecoveredLog> ReadLog(const LogSource& source, KnownBlocks known, const LogVisitor* visitor) {
+  auto sequences = ListBlocks(source.directory, source.files);
   if (!sequences.ok()) return sequences.status();
-  return Reader(directory, *std::move(sequences), store_id, block_bytes, roster, std::move(known), files,
-                budget, visit)
-      .Read(clean_end);
+  return Reader(source, *std::move(sequences), std::move(known), visitor).Read();
 }
 
 absl::Status FreeGarbage(const RecoveredLog& log, FileSystem& files) {

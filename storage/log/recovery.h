@@ -1,20 +1,20 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 #include "storage/file_system.h"
 #include "storage/log/block.h"
 #include "storage/log/format.h"
+#include "storage/log/log_visitor.h"
 #include "storage/memory_budget.h"
 
 namespace thermocline::storage {
@@ -57,16 +57,21 @@ absl::StatusOr<std::vector<uint64_t>> ListBlocks(const std::string& directory, F
 // sealed and on the disk.
 using KnownBlocks = absl::flat_hash_map<uint64_t, std::unique_ptr<Block>>;
 
-// A record of the log where it stands. What it views lives for the call that it is passed to.
-struct LoggedRecord {
-  Position position = 0;
-  DecodedRecord decoded;
+// The log that is to be read, and what is known of it. What it names outlives the call.
+struct LogSource {
+  std::string directory;
+  uint64_t store_id = 0;
+  uint32_t block_bytes = 0;
+  const Roster& roster;
+  std::optional<CleanEnd> clean_end;
+  FileSystem& files;
+  MemoryBudget& budget;
+  size_t threads = 1;  // that verify, decode and visit; one more waits for the disk
 };
-using VisitLogged = absl::FunctionRef<absl::Status(std::span<const LoggedRecord>)>;
 
-// Reads the blocks in `directory` that are not known, and calls `visit` for the records of each of their
-// chunks, in the order of the log. Changes nothing. Of what is known only the header is read, and the size of
-// the file.
+// Reads the blocks in the directory that are not known, and visits their records; nullptr: nobody wants to
+// know of them. Changes nothing. Of what is known only the header is read, and the size of the file. What
+// comes out depends neither on the number of threads nor on which of them is faster.
 //
 // The rule: chunks count up to the first place where no valid one stands. If any valid chunk in the directory
 // says that the log was on the disk beyond that place (its horizon), or the log was closed in order beyond
@@ -76,11 +81,9 @@ using VisitLogged = absl::FunctionRef<absl::Status(std::span<const LoggedRecord>
 // publish, counts for nothing.
 //
 // DATA_LOSS also for a missing block or a damaged block header; FAILED_PRECONDITION for files that are not
-// this store's. Messages name the file and offset. An error of `visit` ends the recovery.
-absl::StatusOr<RecoveredLog> ReadLog(const std::string& directory, uint64_t store_id, uint32_t block_bytes,
-                                     const Roster& roster, std::optional<CleanEnd> clean_end,
-                                     KnownBlocks known, FileSystem& files, MemoryBudget& budget,
-                                     VisitLogged visit);
+// this store's. Messages name the file and offset. An error of the visitor ends the recovery. Of several
+// errors it is the first in the order of the log.
+absl::StatusOr<RecoveredLog> ReadLog(const LogSource& source, KnownBlocks known, const LogVisitor* visitor);
 
 // Gives back the space of the garbage and behind the end of the log, and changes nothing else: a new block
 // needs it where the disk is full.

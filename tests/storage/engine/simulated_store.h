@@ -26,7 +26,10 @@ class SimulatedStore {
         commits(seed + 3),
         background(seed + 4),
         disk_reads(reads),
-        world_{disk, clock, random, reads, disk_reads, commits, background} {}
+        world_{disk, clock, random, reads, disk_reads, commits, background} {
+    // Not as many as the machine has.
+    if (options.recovery_threads == 0) options.recovery_threads = static_cast<int>(1 + seed % 4);
+  }
   ~SimulatedStore() { CloseIfOpen(); }
 
   static storage::Options SmallOptions() {

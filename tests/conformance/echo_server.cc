@@ -116,7 +116,7 @@ class Delay final : public rpc::Exchange, private rpc::LoopTimer {
   Delay(rpc::Call& call, Shared& shared) : call_(call), counted_(shared.delays) {}
 
   void OnMessage(std::string_view message) override {
-    if (absl::Status status = request_.Read(message); !status.ok()) Finish(status);
+    if (absl::Status status = request_.Read(message, call_); !status.ok()) Finish(status);
   }
   void OnEnd() override {
     if (absl::Status status = request_.End(); !status.ok()) return Finish(status);
@@ -206,7 +206,7 @@ rpc::Methods NewMethods(Shared& shared) {
                     response->set_body(request.body());
                     done(request.has_failure() ? ToStatus(request.failure()) : absl::OkStatus());
                   },
-                  &PlainCode));
+                  Unary::Options{.code = &PlainCode}));
   methods.Add(path("Sum"), std::make_unique<ExchangeMethod<Sum>>(shared));
   methods.Add(path("Count"), CountMethod(shared));
   using Dialogue = rpc::DialogueMethod<Message, Message>;
@@ -218,7 +218,7 @@ rpc::Methods NewMethods(Shared& shared) {
   using Fail = rpc::UnaryMethod<Failure, Nothing>;
   methods.Add(path("Fail"), std::make_unique<Fail>([](const Failure& request, Nothing*,
                                                       Fail::Done done) { done(ToStatus(request)); },
-                                                   &PlainCode));
+                                                   Fail::Options{.code = &PlainCode}));
   methods.Add(path("Head"), std::make_unique<ExchangeMethod<Head>>(shared));
   methods.Add(path("Meet"), MeetMethod(shared));
   using Tally = rpc::UnaryMethod<Nothing, TallyResponse>;

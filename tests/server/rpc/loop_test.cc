@@ -60,7 +60,8 @@ class LoopTest : public ::testing::Test {
     done.get_future().wait();
   }
 
-  Loop loop_{1000};
+  HoldLimit hold_{1000};
+  Loop loop_{hold_};
   std::atomic<int> seconds_ = 0;
   std::thread thread_;
 };

@@ -5,8 +5,6 @@
 #include "spdlog/sinks/stdout_sinks.h"
 #include "spdlog/spdlog.h"
 
-#include "grpc/support/log.h"
-
 namespace thermocline::server {
 
 void StartLog(const std::string& level) {
@@ -14,10 +12,6 @@ void StartLog(const std::string& level) {
   logger->set_level(spdlog::level::from_str(level));
   logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %l: %v");
   spdlog::set_default_logger(std::move(logger));
-  // What matters of it, the server says itself and in one line.
-  gpr_set_log_function([](gpr_log_func_args* line) {
-    spdlog::debug("grpc: {} ({}:{})", line->message, line->file, line->line);
-  });
 }
 
 }  // namespace thermocline::server

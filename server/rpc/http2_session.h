@@ -168,7 +168,7 @@ class Http2Session {
   Http2Stream* Find(uint32_t id);
   // The stream has ended on both sides, or was reset.
   void Forget(Http2Stream& stream);
-  
+
   void Wait(Http2Stream& stream);
   static void ClearPending(Http2Stream& stream);
   void PumpStream(Http2Stream& stream);
@@ -197,7 +197,7 @@ class Http2Session {
   std::string partial_;  // a frame that has begun
   uint32_t last_stream_ = 0;
   uint32_t last_served_ = 0;  // as GOAWAY says
-  
+
   absl::flat_hash_map<uint32_t, Http2Stream*> streams_;
   Http2Stream* recent_ = nullptr;  // in streams_: most frames are of the stream before
   std::deque<uint32_t> waiting_;   // streams with data or an end that waits

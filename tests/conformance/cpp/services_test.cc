@@ -93,7 +93,7 @@ TEST_P(ServicesConformanceTest, Reflection) {
   ASSERT_TRUE(file.ParseFromString(response.file_descriptor_response().file_descriptor_proto(0)));
   EXPECT_EQ(file.name(), "thermocline/v1/key_value.proto");
   ASSERT_EQ(file.service_size(), 1);
-  EXPECT_EQ(file.service(0).method_size(), 6);
+  EXPECT_EQ(file.service(0).method_size(), 7);
   request.set_file_containing_symbol("no.Such");
   ASSERT_TRUE(stream->Write(request));
   ASSERT_TRUE(stream->Read(&response));

@@ -20,7 +20,7 @@ constexpr int kResetRefill = 2000;
 constexpr size_t kMaxSentFrameBytes = 64 << 10;
 // Of a header block as it comes; HPACK makes it smaller, if anything.
 constexpr size_t kMaxBlockBytes = Http2Session::kMaxHeaderListBytes + kDefaultMaxFrameBytes;
-constexpr size_t kKeptCapacity = 64 << 10;
+constexpr size_t kKeptCapacity = 1 << 10;  // of each of a thousand streams
 constexpr size_t kKeptOutputCapacity = 512 << 10;
 constexpr char kPingBytes[8] = {'a', 'l', 'i', 'v', 'e', '?', 0, 0};
 

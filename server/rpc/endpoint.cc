@@ -57,7 +57,7 @@ class Endpoint::Impl {
       tls_ = *std::move(context);
     }
     if (absl::Status status = Listen(); !status.ok()) return status;
-    for (auto& acceptor : acceptors_) Accept(*acceptor);
+    for (auto& listener : listeners_) Accept(*listener);
     for (auto& share : shares_) {
       share->thread = std::thread([&share = *share] {
         pthread_setname_np(pthread_self(), "rpc");
@@ -75,8 +75,10 @@ class Endpoint::Impl {
   void Stop(std::chrono::milliseconds patience) {
     if (!std::exchange(started_, false)) return;
     boost::asio::post(acceptor_context(), [this] {
-      accept_pause_.cancel();
-      for (auto& acceptor : acceptors_) acceptor->close();
+      for (auto& listener : listeners_) {
+        listener->pause.cancel();
+        listener->acceptor.close();
+      }
     });
     OnEveryLoop([](Share& share) {
       share.draining = true;
@@ -103,6 +105,14 @@ class Endpoint::Impl {
   }
 
  private:
+  // One address. For the first loop's thread.
+  struct Listener {
+    explicit Listener(boost::asio::io_context& context) : acceptor(context), pause(context) {}
+
+    tcp::acceptor acceptor;
+    boost::asio::steady_timer pause;
+  };
+
   // A loop and what it serves.
   struct Share {
     explicit Share(int64_t hold_bytes) : loop(hold_bytes) {}
@@ -141,15 +151,16 @@ class Endpoint::Impl {
     for (const auto& entry : addresses) {
       tcp::endpoint address = entry.endpoint();
       address.port(port_);
-      auto acceptor = std::make_unique<tcp::acceptor>(acceptor_context());
-      acceptor->open(address.protocol(), error);
-      if (!error) acceptor->set_option(tcp::acceptor::reuse_address(true), error);
-      if (!error && address.protocol() == tcp::v6()) acceptor->set_option(boost::asio::ip::v6_only(false), error);
-      if (!error) acceptor->bind(address, error);
-      if (!error) acceptor->listen(boost::asio::socket_base::max_listen_connections, error);
+      auto listener = std::make_unique<Listener>(acceptor_context());
+      tcp::acceptor& acceptor = listener->acceptor;
+      acceptor.open(address.protocol(), error);
+      if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
+      if (!error && address.protocol() == tcp::v6()) acceptor.set_option(boost::asio::ip::v6_only(false), error);
+      if (!error) acceptor.bind(address, error);
+      if (!error) acceptor.listen(boost::asio::socket_base::max_listen_connections, error);
       if (error) return CannotListen(Reason(error, port_));
-      port_ = acceptor->local_endpoint().port();
-      acceptors_.push_back(std::move(acceptor));
+      port_ = acceptor.local_endpoint().port();
+      listeners_.push_back(std::move(listener));
     }
     return absl::OkStatus();
   }
@@ -165,24 +176,25 @@ class Endpoint::Impl {
     return count;
   }
 
-  void Accept(tcp::acceptor& acceptor) {
-    if (ConnectionCount() >= options_.max_connections) return AcceptLater(acceptor);
+  void Accept(Listener& listener) {
+    if (ConnectionCount() >= options_.max_connections) return AcceptLater(listener);
     // Whoever has least to do.
     Share& share = **std::min_element(shares_.begin(), shares_.end(), [](const auto& a, const auto& b) {
       return a->loop.connections() < b->loop.connections();
     });
-    acceptor.async_accept(share.loop.context(), [this, &acceptor, &share](const error_code& error, tcp::socket socket) {
-      if (error == boost::asio::error::operation_aborted || !acceptor.is_open()) return;
-      if (error) return AcceptLater(acceptor);  // no descriptors, or the client has gone again
+    const auto accepted = [this, &listener, &share](const error_code& error, tcp::socket socket) {
+      if (error == boost::asio::error::operation_aborted || !listener.acceptor.is_open()) return;
+      if (error) return AcceptLater(listener);  // no descriptors, or the client has gone again
       Adopt(share, std::move(socket));
-      Accept(acceptor);
-    });
+      Accept(listener);
+    };
+    listener.acceptor.async_accept(share.loop.context(), accepted);
   }
 
-  void AcceptLater(tcp::acceptor& acceptor) {
-    accept_pause_.expires_after(kAcceptPause);
-    accept_pause_.async_wait([this, &acceptor](const error_code& error) {
-      if (!error && acceptor.is_open()) Accept(acceptor);
+  void AcceptLater(Listener& listener) {
+    listener.pause.expires_after(kAcceptPause);
+    listener.pause.async_wait([this, &listener](const error_code& error) {
+      if (!error && listener.acceptor.is_open()) Accept(listener);
     });
   }
 
@@ -220,8 +232,7 @@ class Endpoint::Impl {
   const ConnectionOptions connection_options_;
   std::shared_ptr<const TlsContext> tls_;
   const std::vector<std::unique_ptr<Share>> shares_;
-  std::vector<std::unique_ptr<tcp::acceptor>> acceptors_;  // for the first loop's thread
-  boost::asio::steady_timer accept_pause_{acceptor_context()};
+  std::vector<std::unique_ptr<Listener>> listeners_;
   uint16_t port_ = 0;
   bool started_ = false;
 };

@@ -15,8 +15,9 @@ namespace {
 constexpr size_t kPrefixBytes = 5;
 // Shorter messages do not get smaller.
 constexpr size_t kMinGzipBytes = 512;
-// Less than this is not counted: it is part of what a connection costs.
-constexpr size_t kUncounted = 16 << 10;
+// Buffers of no more than this are part of what a connection costs, as long as they come to no more than that.
+constexpr size_t kSmall = 16 << 10;
+constexpr size_t kMaxSmallBytes = 1 << 20;
 
 constexpr char kTooMuchHeld[] =
     "the server holds as many bytes of requests and answers as it may: ask again, with fewer at a time";
@@ -85,10 +86,21 @@ void Call::OnData(std::string_view bytes, bool end) {
   AfterDelivery();
 }
 
+bool Call::SetHeld(Held& held, size_t bytes) {
+  size_t& all_small = connection_.small_bytes_;
+  all_small -= std::exchange(held.small_bytes, 0);
+  if (bytes > kSmall || all_small + bytes > kMaxSmallBytes) {
+    return held.hold.Resize(loop(), static_cast<int64_t>(bytes));
+  }
+  held.hold.Release();
+  all_small += held.small_bytes = bytes;
+  return true;
+}
+
 // False if the call has ended.
 bool Call::Keep(std::string_view bytes) {
   const size_t size = inbox_.size() + bytes.size();
-  if (size > kUncounted && !hold_.Resize(loop(), static_cast<int64_t>(size))) {
+  if (!SetHeld(held_in_, size)) {
     Abort(absl::ResourceExhaustedError(kTooMuchHeld));
     return false;
   }
@@ -113,7 +125,7 @@ bool Call::DeliverKept() {
   if (!DeliverMessages(bytes)) return false;
   if (bytes.empty()) {
     inbox_ = std::string();
-    hold_.Release();
+    SetHeld(held_in_, 0);
   } else if (bytes.size() < inbox_.size()) {
     inbox_.erase(0, inbox_.size() - bytes.size());
   }
@@ -158,7 +170,10 @@ void Call::Deliver(bool compressed, std::string_view message) {
   if (!gzip_in_) return Abort(absl::InternalError("a message is compressed, and grpc-encoding does not say how"));
   absl::StatusOr<std::string> unpacked = Gunzip(message, connection_.options().max_message_bytes);
   if (!unpacked.ok()) return Abort(unpacked.status());
+  // Whoever takes the hold keeps what was unpacked, not what came.
+  if (!SetHeld(held_in_, inbox_.size() + unpacked->size())) return Abort(absl::ResourceExhaustedError(kTooMuchHeld));
   exchange_->OnMessage(*unpacked);
+  if (exchange_ != nullptr) SetHeld(held_in_, inbox_.size());
 }
 
 void Call::SendHead() {
@@ -170,7 +185,7 @@ void Call::SendHead() {
 
 bool Call::Send(const google::protobuf::MessageLite& message) {
   const size_t size = message.ByteSizeLong();
-  if (const size_t all = backlog() + size; all > kUncounted && !outgoing_.Resize(loop(), static_cast<int64_t>(all))) {
+  if (!SetHeld(held_out_, backlog() + size)) {
     Abort(absl::ResourceExhaustedError(kTooMuchHeld));
     return false;
   }
@@ -188,7 +203,7 @@ bool Call::Send(const google::protobuf::MessageLite& message) {
     StoreBig32(static_cast<uint32_t>(size), to + 1);
     message.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(to + kPrefixBytes));
   }
-  if (backlog() == 0) outgoing_.Release();
+  if (backlog() == 0) SetHeld(held_out_, 0);
   connection_.SendSoon();
   return true;
 }
@@ -201,6 +216,10 @@ void Call::Finish(const absl::Status& status, int code) {
 void Call::EndStream(const absl::Status& status, int code) {
   Http2Session& session = connection_.session();
   connection_.SendSoon();
+  if (backlog() > 0) {
+    unsent_ = true;  // a stop waits until it is sent
+    loop().OperationBegan();
+  }
   if (head_sent_) return session.End(*this, status.ok() ? std::string() : StatusFields(status, code));
   session.SendOnlyHead(*this, StatusFields(status, code), true);
 }
@@ -216,7 +235,7 @@ void Call::Abort(const absl::Status& status) {
 }
 
 void Call::OnWritable() {
-  outgoing_.Release();
+  SetHeld(held_out_, backlog());  // less than before
   if (exchange_ != nullptr) exchange_->OnWritable();
 }
 
@@ -228,8 +247,9 @@ void Call::OnTime() {
 void Call::OnClosed() {
   Loop::Disarm(*this);
   if (Exchange* const exchange = std::exchange(exchange_, nullptr); exchange != nullptr) exchange->OnGone();
-  hold_.Release();
-  outgoing_.Release();
+  if (std::exchange(unsent_, false)) loop().OperationEnded();
+  SetHeld(held_in_, 0);
+  SetHeld(held_out_, 0);
   inbox_ = std::string();
   connection_.Release(*this);
 }

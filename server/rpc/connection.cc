@@ -46,7 +46,7 @@ void Connection::Start() {
   error_code ignored;  // what fails here, fails at the first read
   socket_.non_blocking(true, ignored);
   socket_.set_option(tcp::no_delay(true), ignored);
-  Flush();
+  AwaitReadable();  // who speaks HTTP/1 gets an answer in HTTP/1 and nothing before it
 }
 
 Http2Stream* Connection::NewStream() {
@@ -205,7 +205,8 @@ void Connection::CloseWhenSent() {
   over_since_ = Loop::Clock::now();
   session_.CloseStreams();
   if (tls_ != nullptr) {
-    FillOutput();
+    // All of it: nothing can follow the goodbye.
+    if (tls_->ready() && tls_->Send(session_.output())) session_.Sent(session_.output().size());
     tls_->Shutdown();
   }
   SendSoon();

@@ -91,6 +91,9 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   RequestHead head_;
   Method* method_ = nullptr;
 
+  // In buffers of calls that are too small to be counted one by one.
+  size_t small_bytes_ = 0;
+
   bool open_ = true;
   bool over_ = false;  // what comes is thrown away; closed when everything is sent and taken
   bool shut_ = false;  // for sending

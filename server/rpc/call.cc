@@ -140,7 +140,9 @@ void Call::AfterDelivery() {
 }
 
 void Call::ReturnWindow() {
-  if (unreturned_ > 0) connection_.session().Consumed(*this, std::exchange(unreturned_, 0));
+  if (unreturned_ == 0) return;
+  connection_.session().Consumed(*this, std::exchange(unreturned_, 0));
+  connection_.SendSoon();
 }
 
 // Takes whole messages off the front. False if the call has ended.

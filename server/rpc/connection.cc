@@ -180,8 +180,10 @@ void Connection::Tick() {
     if (now - began_ > options_.greeting) Close();
     return;
   }
-  if (now - heard_ > 2 * options_.keepalive) return Close();
-  if (now - heard_ > options_.keepalive && !std::exchange(pinged_, true)) {
+  // Counted from the ping: whoever was not asked, for nobody ran for a while, is asked first.
+  if (now - (pinged_ ? pinged_at_ : heard_) > options_.keepalive) {
+    if (std::exchange(pinged_, true)) return Close();
+    pinged_at_ = now;
     session_.Ping();
     SendSoon();
   }

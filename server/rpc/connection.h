@@ -106,7 +106,8 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
 
   Loop::Clock::time_point began_;
   Loop::Clock::time_point heard_;
-  bool pinged_ = false;
+  bool pinged_ = false;  // and nothing was heard since
+  Loop::Clock::time_point pinged_at_;
   Loop::Clock::time_point over_since_;
 };
 

@@ -52,7 +52,7 @@ const std::vector<Rule>& Rules() {
       {R"(storage/log/.*)", R"(storage/[^/]+\.h|storage/log/.*)", kNoWireLibrary},
       // The transport and the services know nothing of each other; server/*.cc brings them together.
       {R"(server/rpc/.*)", R"(server/[^/]+\.h|server/rpc/.*|storage/[^/]+\.h)", kTransportLibrary},
-      {R"(server/service/.*)", R"(server/[^/]+\.h|server/service/.*|storage/[^/]+\.h|thermocline/v1/.*\.pb\.h)",
+      {R"(server/service/.*)", R"(server/[^/]+\.h|server/service/.*|storage/[^/]+\.h|thermocline/v1/[a-z_]+\.pb\.h)",
        kServiceLibrary},
       {R"(server/.*)", R"(server/.*|storage/[^/]+\.h|thermocline/v1/.*)", kServiceLibrary},
       {R"(client/cli/.*)", R"(client/.*|thermocline/v1/.*)", kAnyLibrary},

@@ -15,8 +15,10 @@ namespace {
 constexpr size_t kPrefixBytes = 5;
 // Shorter messages do not get smaller.
 constexpr size_t kMinGzipBytes = 512;
-// Less than this is not counted: it is part of what a connection costs.
-constexpr size_t kUncounted = 16 << 10;
+// Buffers of no more than this are part of what a connection costs, as long as they come to no more than
+// that.
+constexpr size_t kSmall = 16 << 10;
+constexpr size_t kMaxSmallBytes = 1 << 20;
 
 constexpr char kTooMuchHeld[] =
     "the server holds as many bytes of requests and answers as it may: ask again, with fewer at a time";
@@ -50,7 +52,6 @@ void Call::OnHeaders(const StreamOpening& opening) {
 }
 
 void Call::Begin(const RequestHead& head, Method* method) {
-  owing_ = false;
   head_sent_ = gzip_out_ = paused_ = delivering_ = end_came_ = false;
   unreturned_ = 0;
   gzip_in_ = head.gzip;
@@ -90,10 +91,21 @@ void Call::OnData(std::string_view bytes, bool end) {
   AfterDelivery();
 }
 
+bool Call::SetHeld(Held& held, size_t bytes) {
+  size_t& all_small = connection_.small_bytes_;
+  all_small -= std::exchange(held.small_bytes, 0);
+  if (bytes > kSmall || all_small + bytes > kMaxSmallBytes) {
+    return held.hold.Resize(loop(), static_cast<int64_t>(bytes));
+  }
+  held.hold.Release();
+  all_small += held.small_bytes = bytes;
+  return true;
+}
+
 // False if the call has ended.
 bool Call::Keep(std::string_view bytes) {
   const size_t size = inbox_.size() + bytes.size();
-  if (size > kUncounted && !hold_.Resize(loop(), static_cast<int64_t>(size))) {
+  if (!SetHeld(held_in_, size)) {
     Abort(absl::ResourceExhaustedError(kTooMuchHeld));
     return false;
   }
@@ -118,7 +130,7 @@ bool Call::DeliverKept() {
   if (!DeliverMessages(bytes)) return false;
   if (bytes.empty()) {
     inbox_ = std::string();
-    hold_.Release();
+    SetHeld(held_in_, 0);
   } else if (bytes.size() < inbox_.size()) {
     inbox_.erase(0, inbox_.size() - bytes.size());
   }
@@ -133,7 +145,9 @@ void Call::AfterDelivery() {
 }
 
 void Call::ReturnWindow() {
-  if (unreturned_ > 0) connection_.session().Consumed(*this, std::exchange(unreturned_, 0));
+  if (unreturned_ == 0) return;
+  connection_.session().Consumed(*this, std::exchange(unreturned_, 0));
+  connection_.SendSoon();
 }
 
 // Takes whole messages off the front. False if the call has ended.
@@ -164,10 +178,11 @@ void Call::Deliver(bool compressed, std::string_view message) {
     return Abort(absl::InternalError("a message is compressed, and grpc-encoding does not say how"));
   absl::StatusOr<std::string> unpacked = Gunzip(message, connection_.options().max_message_bytes);
   if (!unpacked.ok()) return Abort(unpacked.status());
-  if (!hold_.Resize(loop(), static_cast<int64_t>(inbox_.size() + unpacked->size()))) {
+  // Whoever takes the hold keeps what was unpacked, not what came.
+  if (!SetHeld(held_in_, inbox_.size() + unpacked->size()))
     return Abort(absl::ResourceExhaustedError(kTooMuchHeld));
-  }
   exchange_->OnMessage(*unpacked);
+  if (exchange_ != nullptr) SetHeld(held_in_, inbox_.size());
 }
 
 void Call::SendHead() {
@@ -188,7 +203,7 @@ bool Call::Send(const google::protobuf::MessageLite& message) {
   if (!HoldOutgoing(size)) return false;
   char* const to = AppendMessage(false, size);
   message.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(to));
-  if (backlog() == 0) outgoing_.Release();
+  if (backlog() == 0) SetHeld(held_out_, 0);
   return true;
 }
 
@@ -200,14 +215,14 @@ bool Call::SendEncoded(std::string_view message) {
   } else {
     message.copy(AppendMessage(false, message.size()), message.size());
   }
-  if (backlog() == 0) outgoing_.Release();
+  if (backlog() == 0) SetHeld(held_out_, 0);
   return true;
 }
 
 // False if the call has ended.
 bool Call::HoldOutgoing(size_t bytes) {
   const size_t all = backlog() + bytes;
-  if (all <= kUncounted || outgoing_.Resize(loop(), static_cast<int64_t>(all))) return true;
+  if (SetHeld(held_out_, all)) return true;
   if (exchange_->wrote()) {
     Abort(absl::UnknownError(
         "the writes were made, but the server holds too much to tell how each of them went"));
@@ -235,11 +250,11 @@ void Call::Finish(const absl::Status& status, int code) {
 void Call::EndStream(const absl::Status& status, int code) {
   Http2Session& session = connection_.session();
   connection_.SendSoon();
-  if (head_sent_) {
-    owing_ = true;
+  if (backlog() > 0) {
+    unsent_ = true;  // a stop waits until it is sent
     loop().OperationBegan();
-    return session.End(*this, status.ok() ? std::string() : StatusFields(status, code));
   }
+  if (head_sent_) return session.End(*this, status.ok() ? std::string() : StatusFields(status, code));
   session.SendOnlyHead(*this, StatusFields(status, code), true);
 }
 
@@ -262,7 +277,7 @@ void Call::Stop() {
 }
 
 void Call::OnWritable() {
-  if (backlog() == 0) outgoing_.Release();
+  SetHeld(held_out_, backlog());  // less than before
   if (exchange_ != nullptr) exchange_->OnWritable();
 }
 
@@ -276,10 +291,10 @@ void Call::OnTime() {
 
 void Call::OnClosed() {
   Loop::Disarm(*this);
-  if (std::exchange(owing_, false)) loop().OperationEnded();
   if (Exchange* const exchange = std::exchange(exchange_, nullptr); exchange != nullptr) exchange->OnGone();
-  hold_.Release();
-  outgoing_.Release();
+  if (std::exchange(unsent_, false)) loop().OperationEnded();
+  SetHeld(held_in_, 0);
+  SetHeld(held_out_, 0);
   inbox_ = std::string();
   connection_.Release(*this);
 }

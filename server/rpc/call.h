@@ -55,7 +55,7 @@ class Call final : private Http2Stream, private LoopTimer {
 
   // The memory that the message takes which OnMessage is being given, for an exchange that keeps it; else it
   // is given back.
-  Loop::Hold TakeHold() { return std::move(hold_); }
+  Loop::Hold TakeHold() { return std::move(held_in_.hold); }
 
  private:
   friend class Connection;
@@ -66,7 +66,15 @@ class Call final : private Http2Stream, private LoopTimer {
   void OnClosed() override;
   void OnTime() override;
 
+  // What a buffer of the call takes of its loop's memory, or of what its connection may cost beside that.
+  struct Held {
+    Loop::Hold hold;
+    size_t small_bytes = 0;
+  };
+
   void Begin(const RequestHead& head, Method* method);
+  // False if the server holds as much as it may.
+  bool SetHeld(Held& held, size_t bytes);
   bool DeliverMessages(std::string_view& bytes);
   void Deliver(bool compressed, std::string_view message);
   bool Keep(std::string_view bytes);
@@ -90,11 +98,11 @@ class Call final : private Http2Stream, private LoopTimer {
   bool paused_ = false;
   bool delivering_ = false;
   bool end_came_ = false;
-  bool owing_ = false;     // an operation of the loop: the call has ended, and not all is on its way
   size_t unreturned_ = 0;  // of the stream's window
   std::string inbox_;      // messages that are not whole, or wait
-  Loop::Hold hold_;        // for inbox_
-  Loop::Hold outgoing_;
+  Held held_in_;           // for inbox_
+  Held held_out_;          // for the backlog
+  bool unsent_ = false;    // ended by us, and counted as an operation until all is sent
 };
 
 }  // namespace thermocline::server::rpc

@@ -47,7 +47,7 @@ void Connection::Start() {
   error_code ignored;  // what fails here, fails at the first read
   socket_.non_blocking(true, ignored);
   socket_.set_option(tcp::no_delay(true), ignored);
-  Flush();
+  AwaitReadable();  // who speaks HTTP/1 gets an answer in HTTP/1 and nothing before it
 }
 
 Http2Stream* Connection::NewStream() {
@@ -210,8 +210,10 @@ void Connection::Tick() {
     if (now - began_ > options_.greeting) Close();
     return;
   }
-  if (now - heard_ > 2 * options_.keepalive) return Close();
-  if (now - heard_ > options_.keepalive && !std::exchange(pinged_, true)) {
+  // Counted from the ping: whoever was not asked, for nobody ran for a while, is asked first.
+  if (now - (pinged_ ? pinged_at_ : heard_) > options_.keepalive) {
+    if (std::exchange(pinged_, true)) return Close();
+    pinged_at_ = now;
     session_.Ping();
     SendSoon();
   }

@@ -98,6 +98,9 @@ class Connection final : public std::enable_shared_from_this<Connection>,
   RequestHead head_;
   Method* method_ = nullptr;
 
+  // In buffers of calls that are too small to be counted one by one.
+  size_t small_bytes_ = 0;
+
   bool open_ = true;
   bool over_ = false;  // what comes is thrown away; closed when everything is sent and taken
   bool goodbye_said_ = false;
@@ -112,7 +115,8 @@ class Connection final : public std::enable_shared_from_this<Connection>,
 
   Loop::Clock::time_point began_;
   Loop::Clock::time_point heard_;
-  bool pinged_ = false;
+  bool pinged_ = false;  // and nothing was heard since
+  Loop::Clock::time_point pinged_at_;
   Loop::Clock::time_point over_since_;  // later: since it was shut
 };
 

@@ -108,7 +108,7 @@ class Endpoint::Impl {
   }
 
  private:
-  // An address that is listened on; for the first loop's thread.
+  // One address. For the first loop's thread.
   struct Listener {
     explicit Listener(boost::asio::io_context& context) : acceptor(context), pause(context) {}
 
@@ -154,15 +154,15 @@ class Endpoint::Impl {
       tcp::endpoint address = entry.endpoint();
       address.port(port_);
       auto listener = std::make_unique<Listener>(acceptor_context());
-      tcp::acceptor* const acceptor = &listener->acceptor;
-      acceptor->open(address.protocol(), error);
-      if (!error) acceptor->set_option(tcp::acceptor::reuse_address(true), error);
+      tcp::acceptor& acceptor = listener->acceptor;
+      acceptor.open(address.protocol(), error);
+      if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
       if (!error && address.protocol() == tcp::v6())
-        acceptor->set_option(boost::asio::ip::v6_only(false), error);
-      if (!error) acceptor->bind(address, error);
-      if (!error) acceptor->listen(boost::asio::socket_base::max_listen_connections, error);
+        acceptor.set_option(boost::asio::ip::v6_only(false), error);
+      if (!error) acceptor.bind(address, error);
+      if (!error) acceptor.listen(boost::asio::socket_base::max_listen_connections, error);
       if (error) return CannotListen(Reason(error, port_));
-      port_ = acceptor->local_endpoint().port();
+      port_ = acceptor.local_endpoint().port();
       listeners_.push_back(std::move(listener));
     }
     return absl::OkStatus();
@@ -185,13 +185,13 @@ class Endpoint::Impl {
     Share& share = **std::min_element(shares_.begin(), shares_.end(), [](const auto& a, const auto& b) {
       return a->loop.connections() < b->loop.connections();
     });
-    listener.acceptor.async_accept(
-        share.loop.context(), [this, &listener, &share](const error_code& error, tcp::socket socket) {
-          if (error == boost::asio::error::operation_aborted || !listener.acceptor.is_open()) return;
-          if (error) return AcceptLater(listener);  // no descriptors, or the client has gone again
-          Adopt(share, std::move(socket));
-          Accept(listener);
-        });
+    const auto accepted = [this, &listener, &share](const error_code& error, tcp::socket socket) {
+      if (error == boost::asio::error::operation_aborted || !listener.acceptor.is_open()) return;
+      if (error) return AcceptLater(listener);  // no descriptors, or the client has gone again
+      Adopt(share, std::move(socket));
+      Accept(listener);
+    };
+    listener.acceptor.async_accept(share.loop.context(), accepted);
   }
 
   void AcceptLater(Listener& listener) {
@@ -238,7 +238,6 @@ class Endpoint::Impl {
   HoldLimit hold_;
   const std::vector<std::unique_ptr<Share>> shares_;
   std::vector<std::unique_ptr<Listener>> listeners_;
-
   uint16_t port_ = 0;
   bool started_ = false;
 };

@@ -20,7 +20,7 @@ constexpr int kResetRefill = 2000;
 constexpr size_t kMaxSentFrameBytes = 64 << 10;
 // Of a header block as it comes; HPACK makes it smaller, if anything.
 constexpr size_t kMaxBlockBytes = Http2Session::kMaxHeaderListBytes + kDefaultMaxFrameBytes;
-constexpr size_t kKeptCapacity = 4 << 10;
+constexpr size_t kKeptCapacity = 1 << 10;  // of each of a thousand streams
 constexpr size_t kKeptOutputCapacity = 512 << 10;
 constexpr size_t kMaxSettings = 64;
 constexpr char kPingBytes[8] = {'a', 'l', 'i', 'v', 'e', '?', 0, 0};
@@ -291,7 +291,8 @@ void Http2Session::ApplySetting(Setting setting, uint32_t value) {
 }
 
 void Http2Session::ApplyInitialWindow(uint32_t value) {
-  if (value > kLargestWindowBytes) return Fail(Http2Error::kFlowControlError, "INITIAL_WINDOW_SIZE out of range");
+  if (value > kLargestWindowBytes)
+    return Fail(Http2Error::kFlowControlError, "INITIAL_WINDOW_SIZE out of range");
   // One frame has room for thousands, and each goes through all streams.
   if (!streams_.empty()) Spend(Budget::kIdle);
   if (failed_) return;

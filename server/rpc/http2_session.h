@@ -188,7 +188,7 @@ class Http2Session {
 
   bool greeted_ = false;
   bool prefaced_ = false;  // by us
-  bool settled_ = false;  // the client's first SETTINGS have come
+  bool settled_ = false;   // the client's first SETTINGS have come
   bool failed_ = false;
   bool leaving_ = false;
   bool client_leaving_ = false;

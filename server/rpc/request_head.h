@@ -35,11 +35,12 @@ RequestHead ReadRequestHead(const HeaderList& fields);
 // A field of grpc-timeout: up to eight digits and a unit, H M S m u n. nullopt: it is none.
 std::optional<std::chrono::nanoseconds> ParseTimeout(std::string_view text);
 
-// What a client said, for a message to it: cut at 128 bytes. A few octets of HPACK may stand for a long text, and
-// an answer must not be much longer than its question.
+// What a client said, for a message to it: cut at 128 bytes. A few octets of HPACK may stand for a long text,
+// and an answer must not be much longer than its question.
 std::string_view Quote(std::string_view text);
 
-// How grpc-message travels: what is not printable ASCII, '%', and a space at the beginning or at the end, as %XX.
+// How grpc-message travels: what is not printable ASCII, '%', and a space at the beginning or at the end, as
+// %XX.
 std::string PercentEncode(std::string_view text);
 
 // How "-bin" fields travel; reads with and without padding, writes without.

@@ -89,7 +89,8 @@ class ServerStreamMethod final : public Method {
       if (!call_->Send(response_)) return;  // OnGone has been called
       if (!*more_) return Finish(absl::OkStatus());
       held_back_ = call_->backlogged();
-      if (!held_back_) Make();
+      if (!held_back_) return Make();
+      response_ = Response();  // a slow reader may take its time
     }
 
     void Finish(const absl::Status& status) {

@@ -12,8 +12,8 @@ namespace thermocline::server::rpc {
 namespace {
 
 constexpr unsigned char kH2[] = {2, 'h', '2'};
-constexpr size_t kReadStep = 16 << 10;  // a record's
-constexpr size_t kKeptSent = 256 << 10;
+constexpr size_t kReadStep = 16 << 10;   // a record's
+constexpr size_t kMaxTaken = 256 << 10;  // of the output, until what is left moves to the front
 
 std::string LastError() {
   const unsigned long error = ERR_get_error();
@@ -39,11 +39,24 @@ int SelectH2(SSL*, const unsigned char** chosen, unsigned char* chosen_size, con
   return SSL_TLSEXT_ERR_OK;
 }
 
+// Clients of other protocols do not get as far as to an error that they cannot read.
+int RequireAlpn(SSL* ssl, int* alert, void*) {
+  const unsigned char* extension = nullptr;
+  size_t size = 0;
+  if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation, &extension, &size) ==
+      1) {
+    return SSL_CLIENT_HELLO_SUCCESS;
+  }
+  *alert = SSL_AD_NO_APPLICATION_PROTOCOL;
+  return SSL_CLIENT_HELLO_ERROR;
+}
+
 absl::Status Configure(SSL_CTX* context, const TlsFiles& files) {
   SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
   SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_alpn_select_cb(context, SelectH2, nullptr);
+  SSL_CTX_set_client_hello_cb(context, RequireAlpn, nullptr);
   if (SSL_CTX_use_certificate_chain_file(context, files.certificate.c_str()) != 1) {
     return Refuse("cannot use the TLS certificate", files.certificate);
   }
@@ -137,7 +150,8 @@ std::string_view TlsSession::output() { return std::string_view(output_).substr(
 void TlsSession::Sent(size_t bytes) {
   output_begin_ += bytes;
   if (output_begin_ < output_.size()) {
-    if (output_begin_ >= kKeptSent) output_.erase(0, std::exchange(output_begin_, 0));
+    // A slow reader never takes the last byte: there is always more.
+    if (output_begin_ >= kMaxTaken) output_.erase(0, std::exchange(output_begin_, 0));
     return;
   }
   output_.clear();

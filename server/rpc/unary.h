@@ -140,7 +140,7 @@ class UnaryMethod final : public Method {
       running_ = false;
       Loop& loop = *loop_;
       if (call_ == nullptr) {
-        Recycle();
+        delete this;  // with an answer of any size
       } else {
         Answer();
       }

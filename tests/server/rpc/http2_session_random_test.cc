@@ -89,7 +89,7 @@ Outcome Play(const std::string& bytes, std::mt19937* random) {
 }
 
 TEST(Http2SessionRandomTest, PiecesMakeNoDifference) {
-  for (uint32_t seed = 0; seed < 150; ++seed) {
+  for (uint32_t seed = 0; seed < 60; ++seed) {
     std::mt19937 random(seed);
     const std::string bytes = RandomTraffic(random);
     const Outcome whole = Play(bytes, nullptr);
@@ -198,7 +198,7 @@ class GoodClient {
 };
 
 TEST(Http2SessionRandomTest, AGoodClientGetsWhatItAskedFor) {
-  for (uint32_t seed = 0; seed < 60; ++seed) {
+  for (uint32_t seed = 0; seed < 25; ++seed) {
     SCOPED_TRACE(seed);
     GoodClient client(seed);
     for (int i = 0; i < 400 && !::testing::Test::HasFatalFailure(); ++i) client.Step();

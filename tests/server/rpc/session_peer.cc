@@ -16,7 +16,15 @@ Http2Stream* SessionPeer::NewStream() {
 }
 
 void SessionPeer::Append(SeenStream& stream, std::string_view bytes) {
-  if (!bytes.empty()) bytes.copy(session.AppendData(stream, bytes.size()), bytes.size());
+  if (bytes.empty()) return;
+  stream.said.append(bytes);
+  char* const to = session.AppendData(stream, bytes.size());
+  bytes.copy(to, bytes.size());
+  if (spoils_0xff && bytes[0] == '\xff') to[0] = 'x';
+}
+
+std::string SeenStream::path() const {
+  return peer_.every_path.empty() ? ValueOf(headers, ":path") : peer_.every_path;
 }
 
 void SeenStream::OnHeaders(const StreamOpening& opening) {
@@ -28,10 +36,10 @@ void SeenStream::OnHeaders(const StreamOpening& opening) {
   if (repeated && (peer_.last_was_too_large_ || headers != peer_.last_headers_)) ++peer_.wrong_repeats;
   peer_.last_headers_ = headers;
   peer_.last_was_too_large_ = too_large;
-  const std::string path = ValueOf(headers, ":path");
-  if (path == "/eager") peer_.session.SendHead(*this, "");
-  if (path == "/fails") peer_.session.SendOnlyHead(*this, Block({{"grpc-status", "5"}}), true);
-  if (path == "/large") {
+  const std::string served_as = path();
+  if (served_as == "/eager") peer_.session.SendHead(*this, "");
+  if (served_as == "/fails") peer_.session.SendOnlyHead(*this, Block({{"grpc-status", "5"}}), true);
+  if (served_as == "/large") {
     peer_.session.SendHead(*this, "");
     peer_.Append(*this, std::string(SessionPeer::kLarge, 'l'));
     peer_.session.End(*this, "");
@@ -41,12 +49,12 @@ void SeenStream::OnHeaders(const StreamOpening& opening) {
 void SeenStream::OnData(std::string_view bytes, bool end) {
   data.append(bytes);
   ended = end;
-  const std::string path = ValueOf(headers, ":path");
-  if (path == "/echo" || path == "/eager") peer_.session.Consumed(*this, bytes.size());
-  if (path == "/eager") {
+  const std::string served_as = path();
+  if (served_as == "/echo" || served_as == "/eager") peer_.session.Consumed(*this, bytes.size());
+  if (served_as == "/eager") {
     peer_.Append(*this, bytes);
     if (end) peer_.session.End(*this, "");
-  } else if (path == "/echo" && end) {
+  } else if (served_as == "/echo" && end) {
     peer_.session.SendHead(*this, "");
     peer_.Append(*this, data);
     peer_.session.End(*this, "");

@@ -20,6 +20,7 @@ class SeenStream final : public Http2Stream {
   bool repeated = false;
   bool too_large = false;
   std::string data;
+  std::string said;  // by the server
   bool ended = false;
   int writable = 0;
   int closed = 0;
@@ -29,6 +30,8 @@ class SeenStream final : public Http2Stream {
   void OnData(std::string_view bytes, bool end) override;
   void OnWritable() override { ++writable; }
   void OnClosed() override;
+
+  std::string path() const;
 
   SessionPeer& peer_;
 };
@@ -51,6 +54,10 @@ class SessionPeer final : public Http2Peer {
   std::vector<std::unique_ptr<SeenStream>> streams;
   // Streams that are closed are forgotten: for tests of very many.
   bool forgets = false;
+  // What each path is served as; empty: as itself.
+  std::string every_path;
+  // A planted fault: data that begins with that octet is sent with another.
+  bool spoils_0xff = false;
   // What must never happen: an announcement of repeated headers that are not.
   int wrong_repeats = 0;
 

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "server/rpc/exchange.h"
+#include "storage/thread_annotations.h"
+
+namespace thermocline::server::rpc {
+
+class WaitingUpload;
+
+// The methods of echo.proto, for an endpoint. Outlives it.
+class EchoService {
+ public:
+  Methods NewMethods();
+
+  // Ends the operations of SayLater and SaySomeDay that are under way, on the calling thread; returns how
+  // many.
+  size_t FinishLater();
+  size_t later() const;
+  // Lets UploadLater take its messages.
+  void ResumeUploads();
+  size_t waiting_uploads() const;
+
+  // Calls of Ignore, Upload and UploadLater that are open.
+  std::atomic<int> open_streams = 0;
+  // Messages of Download that were made.
+  std::atomic<int> downloads_made = 0;
+
+ private:
+  friend class WaitingUpload;
+
+  void AddLater(std::function<void()> finish);
+
+  mutable storage::Mutex mutex_;
+  std::vector<std::function<void()>> later_ ABSL_GUARDED_BY(mutex_);
+  std::set<WaitingUpload*> waiting_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace thermocline::server::rpc

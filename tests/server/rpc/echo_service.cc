@@ -207,7 +207,7 @@ Methods EchoService::NewMethods() {
   using Fail = UnaryMethod<RpcStatus, Bytes>;
   methods.Add(service + "Fail", std::make_unique<Fail>([](const RpcStatus& request, Bytes*,
                                                           Fail::Done done) { done(StatusOf(request)); },
-                                                       &OwnCode));
+                                                       Fail::Options{.code = OwnCode}));
   methods.Add(service + "Metadata",
               std::make_unique<MadeMethod>([](Call& call) { return new MetadataExchange(call); }));
   return methods;

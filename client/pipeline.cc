@@ -93,8 +93,8 @@ class Pipeline::Stream final : public grpc::ClientBidiReactor<v1::PipelineReques
   // The server says so at once: from here on, what is sent reaches it.
   void OnReadInitialMetadataDone(bool ok) override {
     if (!ok) return Release();
-    StartRead(&response_);
     pipeline_.OnEstablished();
+    StartRead(&response_);  // last: from here on it may be found broken
   }
 
   void OnReadDone(bool ok) override {
@@ -108,8 +108,15 @@ class Pipeline::Stream final : public grpc::ClientBidiReactor<v1::PipelineReques
   }
 
   void OnDone(const grpc::Status& status) override {
-    pipeline_.OnBroken(StatusOf(status));
+    Pipeline& pipeline = pipeline_;
+    const absl::Status why = StatusOf(status);
+    {
+      std::lock_guard lock(pipeline.mutex_);
+      pipeline.ending_ = true;
+    }
+    // First: it refers to the channel, and a thread of gRPC must not be the last to do so.
     delete this;
+    pipeline.OnBroken(why);
   }
 
   // Nothing is read any more, and nothing will be written.
@@ -134,7 +141,7 @@ Pipeline::~Pipeline() {
     std::unique_lock lock(mutex_);
     stopping_ = true;
     timer_changed_.notify_all();
-    if (stream_ != nullptr) stream_->Cancel();
+    if (stream_ != nullptr && !ending_) stream_->Cancel();
     stream_gone_.wait(lock, [this] { return stream_ == nullptr; });
   }
   timer_.join();
@@ -274,6 +281,7 @@ void Pipeline::OnBroken(const absl::Status& status) {
   // Last: the destructor waits for it.
   std::unique_lock lock(mutex_);
   stream_ = nullptr;
+  ending_ = false;
   writing_ = false;
   stream_gone_.notify_all();
   open_again_ = Clock::now() + NextPause(open_pause_);

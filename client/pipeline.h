@@ -103,7 +103,8 @@ class Pipeline {
   std::deque<uint64_t> queue_;  // to be sent; some may have ended meanwhile
   size_t bytes_ = 0;
   uint64_t next_id_ = 1;
-  Stream* stream_ = nullptr;
+  Stream* stream_ = nullptr;  // which is gone already if ending_
+  bool ending_ = false;
   bool established_ = false;
   bool writing_ = false;
   v1::PipelineRequest message_;  // while writing_

@@ -20,6 +20,9 @@ constexpr size_t kMinGzipBytes = 512;
 constexpr size_t kSmall = 16 << 10;
 constexpr size_t kMaxSmallBytes = 1 << 20;
 
+// How long a client may take to end a call whose deadline has passed.
+constexpr std::chrono::milliseconds kGrace(300);
+
 constexpr char kTooMuchHeld[] =
     "the server holds as many bytes of requests and answers as it may: ask again, with fewer at a time";
 
@@ -129,7 +132,7 @@ bool Call::DeliverKept() {
   std::string_view bytes = inbox_;
   if (!DeliverMessages(bytes)) return false;
   if (bytes.empty()) {
-    inbox_ = std::string();
+    std::string().swap(inbox_);  // assignment would keep the memory
     SetHeld(held_in_, 0);
   } else if (bytes.size() < inbox_.size()) {
     inbox_.erase(0, inbox_.size() - bytes.size());
@@ -286,7 +289,10 @@ void Call::OnTime() {
     connection_.SendSoon();
     return connection_.session().Reset(*this, Http2Error::kCancel);
   }
-  Abort(absl::DeadlineExceededError("the deadline of the call has passed"));
+  if (backlog() == 0) return Abort(absl::DeadlineExceededError("the deadline of the call has passed"));
+  // Its client is about to say so itself; a reset that comes first looks like something else to some.
+  std::exchange(exchange_, nullptr)->OnGone();
+  loop().Arm(*this, Loop::Clock::now() + kGrace);
 }
 
 void Call::OnClosed() {
@@ -295,7 +301,7 @@ void Call::OnClosed() {
   if (std::exchange(unsent_, false)) loop().OperationEnded();
   SetHeld(held_in_, 0);
   SetHeld(held_out_, 0);
-  inbox_ = std::string();
+  std::string().swap(inbox_);  // assignment would keep the memory
   connection_.Release(*this);
 }
 

@@ -369,7 +369,7 @@ void Http2Session::Forget(Http2Stream& stream) {
 void Http2Session::ClearPending(Http2Stream& stream) {
   stream.pending_begin_ = 0;
   if (stream.pending_.capacity() > kKeptCapacity) {
-    stream.pending_ = std::string();
+    std::string().swap(stream.pending_);  // assignment would keep the memory
   } else {
     stream.pending_.clear();
   }

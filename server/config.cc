@@ -232,7 +232,7 @@ void Describe(CLI::App& app, Texts& texts) {
       "io_uring: 1 to 256.");
   add("--io-threads", texts.io_threads, "N",
       "How many threads serve connections: 1 to 256; 0: one for each\n"
-      "processor.");
+      "processor that the server may use.");
   add("--tls-cert", texts.tls_cert, "FILE",
       "Serve over TLS only, with this certificate and its chain (PEM).\n"
       "Goes with --tls-key.");

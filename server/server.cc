@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <string_view>
-#include <thread>
 #include <utility>
 
 #include "fmt/format.h"
+#include <sched.h>
 
 #include "server/heap.h"
 #include "storage/options.h"
@@ -20,6 +20,14 @@ constexpr std::chrono::seconds kTrimInterval(1);
 // holds comes on top of --memory.
 uint64_t BufferBytes(const Config& config) {
   return std::clamp<uint64_t>(config.memory_bytes / 4, uint64_t{256} << 20, uint64_t{4} << 30);
+}
+
+// That this process may use: two loops on one processor would keep each other waiting for milliseconds.
+int ProcessorCount() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1;
+  return std::max(CPU_COUNT(&allowed), 1);
 }
 
 }  // namespace
@@ -66,8 +74,7 @@ absl::Status Server::Serve(const Config& config) {
   GrpcEndpoint::Options options;
   options.host = config.host;
   options.port = config.port;
-  options.loops =
-      config.io_threads > 0 ? config.io_threads : static_cast<int>(std::thread::hardware_concurrency());
+  options.loops = config.io_threads > 0 ? config.io_threads : ProcessorCount();
   options.buffer_bytes = BufferBytes(config);
   if (!config.tls_certificate.empty()) {
     options.tls = rpc::TlsFiles{config.tls_certificate, config.tls_key, config.tls_client_ca};

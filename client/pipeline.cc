@@ -291,6 +291,11 @@ void Pipeline::OnBroken(const absl::Status& status) {
 // Nobody knows what has become of the writes that were sent. Reads are sent again.
 void Pipeline::EndSent(Deferred& deferred) {
   const bool again = last_failure_.code() == absl::StatusCode::kUnavailable;
+  // Other codes promise that nothing was written.
+  const absl::Status for_writes =
+      again ? last_failure_
+            : absl::UnknownError(fmt::format("the stream has failed, and the write may be made, or not: {}",
+                                             std::string(last_failure_.message())));
   std::vector<uint64_t> ended;
   for (const auto& [id, under_way] : under_way_) {
     if (unsupported_) {
@@ -307,7 +312,9 @@ void Pipeline::EndSent(Deferred& deferred) {
     if (unsupported_) {
       deferred.SendUnary(Take(id));
     } else {
-      deferred.Fail(Take(id), last_failure_);
+      UnderWay under_way = Take(id);
+      const bool is_read = under_way.operation.is_read();
+      deferred.Fail(std::move(under_way), is_read ? last_failure_ : for_writes);
     }
   }
 }

@@ -216,7 +216,8 @@ void Describe(CLI::App& app, Texts& texts) {
       "of the keys, and as many values as fit. The others are read\n"
       "from the disk, and so are keys that the index has no room for\n"
       "(from 128MiB on). The process takes at most 64 MiB more, and\n"
-      "while large requests are under way, their size a few times.");
+      "for requests and answers under way up to a quarter of it (at\n"
+      "least 256 MiB).");
   add("--block-size", texts.block_size, "SIZE",
       "Size of the log's files, for a new data directory: a power of\n"
       "two from 64KiB to 64MiB; 0 chooses it from --memory. It bounds\n"

@@ -5,8 +5,7 @@
 namespace thermocline::server {
 
 // Sends the process's log, spdlog's default logger, to stderr, one line for each event: time, level, text.
-// Lines of the gRPC library are part of it at level debug. `level` is one that Config allows. Call once,
-// before anything logs.
+// `level` is one that Config allows. Call once, before anything logs.
 void StartLog(const std::string& level);
 
 }  // namespace thermocline::server

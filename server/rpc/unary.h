@@ -41,7 +41,6 @@ class SingleRequest {
     return has_ ? absl::OkStatus() : absl::InternalError("no message for a method that takes one");
   }
   const Request& value() const { return request_; }
-  Request& value() { return request_; }
   size_t bytes() const { return bytes_; }
   void Clear() {
     has_ = false;

@@ -211,6 +211,31 @@ TEST_F(ClientTest, AWriteWaitsForAConnectionAndIsSentOnce) {
   EXPECT_EQ(calls_, 1);
 }
 
+// A code that promises that nothing was written must not be told of a write that may have been made.
+TEST_F(ClientTest, NobodyKnowsAWriteWhoseStreamFails) {
+  server_.pipeline_fails = grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "too much is held");
+  const auto client = Connect();
+  const auto written = client->Set("k", "v");
+  EXPECT_EQ(written.status().code(), absl::StatusCode::kUnknown);
+  EXPECT_THAT(Message(written.status()), HasSubstr("too much is held"));
+  EXPECT_EQ(client->Get("k").status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(server_.pipelined_messages, 2);
+}
+
+TEST_F(ClientTest, WithoutAPipelineOperationsAreCalls) {
+  server_.has_pipeline = false;
+  server_.set = [this](const v1::SetRequest&, v1::WriteResponse& response) {
+    ++calls_;
+    response.set_applied(true);
+    return kOk;
+  };
+  const auto client = Connect();
+  EXPECT_TRUE(client->Set("k", "v").ok());
+  EXPECT_TRUE(client->Set("k", "v").ok());
+  EXPECT_EQ(calls_, 2);
+  EXPECT_EQ(server_.pipelined_messages, 0);
+}
+
 TEST_F(ClientTest, EndsACallAtItsTimeout) {
   std::promise<void> release;
   std::shared_future<void> released = release.get_future().share();

@@ -91,6 +91,7 @@ grpc::Status ScriptedServer::Pipeline(grpc::ServerContext*, PipelineStream* stre
   v1::PipelineRequest request;
   while (stream->Read(&request)) {
     ++pipelined_messages;
+    if (!pipeline_fails.ok()) return pipeline_fails;
     for (const v1::PipelineRequest::Operation& operation : request.operations()) {
       threads.emplace_back([this, stream, operation, &writing] {
         v1::PipelineResponse response;

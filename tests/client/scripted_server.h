@@ -31,6 +31,7 @@ class ScriptedServer final : public v1::KeyValue::Service {
   Script<v1::StatsRequest, v1::StatsResponse> stats;  // without it, the server only says that it is alive
   std::function<grpc::Status(v1::CompactResponse&, grpc::ServerContext&)> compact;
   bool has_pipeline = true;
+  grpc::Status pipeline_fails;              // if not OK: what a pipeline ends with at its first message
   std::atomic<int> pipelines = 0;           // that were opened
   std::atomic<int> pipelined_messages = 0;  // that came on them
 

@@ -50,6 +50,10 @@ const std::vector<Rule>& Rules() {
        kNoWireLibrary},
       {R"(storage/index/.*)", R"(storage/[^/]+\.h|storage/index/.*)", kNoWireLibrary},
       {R"(storage/log/.*)", R"(storage/[^/]+\.h|storage/log/.*)", kNoWireLibrary},
+      {R"(storage/object/.*)", R"(storage/[^/]+\.h|storage/object/.*)", kNoWireLibrary},
+      {R"(storage/segment/catalog\.cc)",
+       R"(storage/[^/]+\.h|storage/segment/.*|storage/cold/rocks_(options|file_system)\.h)", kRocksLibrary},
+      {R"(storage/segment/.*)", R"(storage/[^/]+\.h|storage/segment/.*)", kNoWireLibrary},
       // The transport and the services know nothing of each other; server/*.cc brings them together.
       {R"(server/rpc/.*)", R"(server/[^/]+\.h|server/rpc/.*|storage/[^/]+\.h)", kTransportLibrary},
       {R"(server/service/.*)", R"(server/[^/]+\.h|server/service/.*|storage/[^/]+\.h|thermocline/v1/[a-z_]+\.pb\.h)",

@@ -285,12 +285,14 @@ class Segments {
   void Explain(std::string_view expression, bool execute, ExplainDone done);
 
   // Segments whose names begin with `prefix` and are greater than `after`, in the order of their names.
-  absl::StatusOr<std::vector<SegmentInfo>> List(std::string_view prefix, std::string_view after,
-                                                size_t limit);
-  absl::StatusOr<SegmentInfo> Describe(std::string_view name);
+  using ListDone = absl::AnyInvocable<void(absl::StatusOr<std::vector<SegmentInfo>>)>;
+  void List(std::string_view prefix, std::string_view after, size_t limit, ListDone done);
+  using DescribeDone = absl::AnyInvocable<void(absl::StatusOr<SegmentInfo>)>;
+  void Describe(std::string_view name, DescribeDone done);
 
   // False: there was none. Its space comes back when the last query that reads it has ended.
-  absl::StatusOr<bool> Drop(std::string_view name);
+  using DropDone = absl::AnyInvocable<void(absl::StatusOr<bool>)>;
+  void Drop(std::string_view name, DropDone done);
 
   SegmentsStats Stats() const;
 

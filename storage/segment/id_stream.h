@@ -48,8 +48,9 @@ class IdStream {
  public:
   virtual ~IdStream() = default;
 
-  // The next part; all its ids are greater than those of the parts before. Views live until the next call of
-  // any method. After kEnd, and after a failure, it says the same again.
+  // The next part; all its ids are greater than those of the parts before, and nothing of the container of a
+  // kBitmap follows it. Views live until the next call of Next. After kEnd, and after a failure, it says the
+  // same again.
   virtual absl::Status Next(Part& part) = 0;
 
   // The part that was returned last is a kBlock, and its ids are wanted: they are the next parts, in other

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "storage/segment/core.h"
+#include "storage/segment/id_sorter.h"
+#include "storage/segment/rewriter.h"
+#include "storage/segment/stream_run.h"
+#include "storage/segments.h"
+#include "storage/thread_annotations.h"
+
+namespace thermocline::storage {
+
+// Sorts what comes, and then, under the lock of the name, makes a layer of it.
+class SegmentWrite::Impl : public std::enable_shared_from_this<Impl> {
+ public:
+  Impl(std::shared_ptr<segment::Core> core, segment::Rewriter& rewriter,
+       std::shared_ptr<segment::Core::Reading> inside, std::string name, SegmentChange change,
+       const SegmentWriteOptions& options);
+  ~Impl();
+
+  void Add(std::span<const uint64_t> ids, absl::AnyInvocable<void(absl::Status)> done);
+  void Finish(absl::AnyInvocable<void(absl::StatusOr<SegmentWriteResult>)> done);
+  // No completion comes any more when this has returned, unless it is called by one. What is already being
+  // published may happen.
+  void Cancel();
+
+ private:
+  using Sorted = segment::IdSorter::Sorted;
+  using AddDone = absl::AnyInvocable<void(absl::Status)>;
+
+  void AddMore(std::span<const uint64_t> ids, AddDone done);
+  void GrowAndAdd(std::span<const uint64_t> ids, AddDone done);
+  void CountChanged();
+  void CountMembers(segment::MemoryLine::Grant memory);
+  void CountedChanged(uint64_t members);
+  void Publish();
+  absl::Status MakeChange(segment::SegmentEntry& entry, segment::Catalog::Batch& batch,
+                          std::vector<uint64_t>& removed_files);
+  absl::Status MakeLayer(segment::SegmentEntry& entry, segment::Catalog::Batch& batch);
+  void Release(absl::StatusOr<SegmentWriteResult> result);
+  void Deliver(absl::AnyInvocable<void()> completion);
+
+  const std::shared_ptr<segment::Core> core_;
+  segment::Rewriter& rewriter_;
+  const std::string name_;
+  const SegmentChange change_;
+  const SegmentWriteOptions options_;
+  const std::shared_ptr<segment::IdSorter> sorter_;
+  const std::shared_ptr<segment::Core::Reading> inside_;  // has the memory
+  bool grown_ = false;
+  const std::shared_ptr<segment::Work> work_;
+  std::shared_ptr<const void> listed_;
+
+  Sorted sorted_;
+  bool owns_file_ = false;  // it is of no segment yet
+  std::optional<segment::SegmentEntry> before_;
+  SegmentWriteResult result_;
+  absl::AnyInvocable<void(absl::StatusOr<SegmentWriteResult>)> done_;
+
+  Mutex mutex_;
+  CondVar delivered_;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  int delivering_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace thermocline::storage

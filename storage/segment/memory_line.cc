@@ -1,0 +1,109 @@
+#include "storage/segment/memory_line.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "fmt/format.h"
+
+namespace thermocline::storage::segment {
+namespace {
+
+// Who asks for no more than this part of all passes those who wait.
+constexpr uint64_t kSmallPart = 64;
+constexpr size_t kMaxWaiting = 4096;
+
+absl::Status Closed() { return absl::UnavailableError("the server is stopping"); }
+
+}  // namespace
+
+MemoryLine::Grant::~Grant() {
+  if (line_ != nullptr) line_->Give(bytes_);
+}
+
+bool MemoryLine::Fits(uint64_t bytes) const { return bytes <= limit_ - used_; }
+
+absl::Status MemoryLine::Refusal(const Waiter& waiter, bool ever) const {
+  if (ever) {
+    return absl::ResourceExhaustedError(fmt::format(
+        "{} needs {} KiB of memory, and all segments together have {} KiB: make it smaller, or start the "
+        "server with a larger --segment-memory",
+        waiter.what, waiter.bytes / 1024 + 1, limit_ / 1024));
+  }
+  return absl::ResourceExhaustedError(fmt::format(
+      "{} needs {} KiB of memory, which other queries and changes are using: try again later, or start "
+      "the server with a larger --segment-memory than {} KiB",
+      waiter.what, waiter.bytes / 1024 + 1, limit_ / 1024));
+}
+
+void MemoryLine::Request(uint64_t bytes, std::chrono::milliseconds patience, std::string what,
+                         Granted granted) {
+  auto waiter = std::make_shared<Waiter>(Waiter{bytes, std::move(what), std::move(granted)});
+  absl::StatusOr<Grant> answer = Grant();
+  {
+    MutexLock lock(mutex_);
+    if (closed_) {
+      answer = Closed();
+    } else if (bytes > limit_) {
+      ++refused_;
+      answer = Refusal(*waiter, true);
+    } else if (Fits(bytes) && (waiting_.empty() || bytes <= limit_ / kSmallPart)) {
+      used_ += bytes;
+      answer = Grant(shared_from_this(), bytes);
+    } else if (patience.count() == 0 || waiting_.size() >= kMaxWaiting) {
+      ++refused_;
+      answer = Refusal(*waiter, false);
+    } else {
+      waiting_.push_back(waiter);
+      executor_.RunAfter(patience, [self = shared_from_this(), waiter] { self->Expire(waiter); });
+      return;
+    }
+  }
+  waiter->granted(std::move(answer));
+}
+
+void MemoryLine::Give(uint64_t bytes) {
+  std::vector<std::shared_ptr<Waiter>> served;
+  {
+    MutexLock lock(mutex_);
+    used_ -= bytes;
+    while (!waiting_.empty() && Fits(waiting_.front()->bytes)) {
+      used_ += waiting_.front()->bytes;
+      served.push_back(std::move(waiting_.front()));
+      waiting_.pop_front();
+    }
+  }
+  for (std::shared_ptr<Waiter>& each : served) {
+    executor_.Run([self = shared_from_this(), waiter = std::move(each)] {
+      waiter->granted(Grant(self, waiter->bytes));
+    });
+  }
+}
+
+void MemoryLine::Expire(const std::shared_ptr<Waiter>& waiter) {
+  {
+    MutexLock lock(mutex_);
+    const auto found = std::find(waiting_.begin(), waiting_.end(), waiter);
+    if (found == waiting_.end()) return;
+    waiting_.erase(found);
+    ++refused_;
+  }
+  waiter->granted(Refusal(*waiter, false));
+}
+
+void MemoryLine::Close() {
+  std::deque<std::shared_ptr<Waiter>> refused;
+  {
+    MutexLock lock(mutex_);
+    closed_ = true;
+    refused.swap(waiting_);
+  }
+  for (const std::shared_ptr<Waiter>& waiter : refused) waiter->granted(Closed());
+}
+
+MemoryLine::Counts MemoryLine::counts() const {
+  MutexLock lock(mutex_);
+  return {used_, waiting_.size(), refused_};
+}
+
+}  // namespace thermocline::storage::segment

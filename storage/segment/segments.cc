@@ -1,0 +1,441 @@
+#include "storage/segments.h"
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <shared_mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fmt/format.h"
+
+#include "storage/segment/change.h"
+#include "storage/segment/core.h"
+#include "storage/segment/expression.h"
+#include "storage/segment/planner.h"
+#include "storage/segment/query.h"
+#include "storage/segment/rewriter.h"
+
+namespace thermocline::storage {
+namespace {
+
+using segment::Catalog;
+using segment::Core;
+using segment::Expression;
+using segment::FileEntry;
+using segment::IdFiles;
+using segment::IdFileWriter;
+using segment::IdStream;
+using segment::Layer;
+using segment::MemoryLine;
+using segment::Plan;
+using segment::Resolved;
+using segment::ResultEntry;
+using segment::SegmentEntry;
+using segment::Work;
+
+// What a query takes beside its streams: a page in the making, and a result on its way to being kept.
+constexpr uint64_t kQueryBytes = uint64_t{1} << 20;
+// What its streams would like, as a part of all memory; they do with less.
+constexpr uint64_t kQueryPart = 16;
+constexpr size_t kMostListed = 100;
+constexpr size_t kStorePageIds = 64 << 10;
+
+absl::Status CheckName(std::string_view name) {
+  if (segment::IsSegmentName(name)) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format(
+      "the segment's name has {} bytes: it must have 1 to {} bytes of UTF-8 without control characters",
+      name.size(), kMaxSegmentNameBytes));
+}
+
+// A query that is about to begin.
+struct Beginning {
+  std::string text;
+  Expression normal;
+  std::string normalized;
+  SegmentQueryOptions options;
+  std::shared_ptr<Core::Reading> reading;
+  Resolved resolved;
+  std::optional<ResultEntry> kept;
+  size_t window = 0;
+  uint64_t memory = 0;
+  std::vector<std::shared_ptr<segment::ReadCounts>> leaves;  // of the files of the plan
+};
+
+// Copies the pages of a query into a segment.
+struct Storing {
+  std::unique_ptr<SegmentQuery> query;
+  std::unique_ptr<SegmentWrite> write;
+  IdPage page;
+  absl::AnyInvocable<void(absl::Status)> done;
+};
+
+void End(const std::shared_ptr<Storing>& storing, const absl::Status& status) {
+  absl::AnyInvocable<void(absl::Status)> done = std::move(storing->done);
+  storing->query = nullptr;
+  storing->write = nullptr;
+  done(status);
+}
+
+// Says of each file what was read of it; `leaves` are in the order of the plan.
+void Measure(SegmentPlan& step, const std::vector<std::shared_ptr<segment::ReadCounts>>& leaves,
+             size_t& leaf) {
+  if (step.kind == SegmentPlan::Kind::kFile && leaf < leaves.size()) {
+    const segment::ReadCounts& counts = *leaves[leaf++];
+    step.blocks_read = counts.blocks_read.load(std::memory_order_relaxed);
+    step.bytes_read = counts.bytes_read.load(std::memory_order_relaxed);
+  }
+  for (SegmentPlan& input : step.inputs) Measure(input, leaves, leaf);
+}
+
+}  // namespace
+
+class Segments::Impl {
+ public:
+  Impl(const SegmentsOptions& options, const SegmentsWorld& world)
+      : core_(std::make_shared<Core>(options, world)),
+        rewriter_(std::make_shared<segment::Rewriter>(core_)) {}
+
+  absl::Status Open() { return core_->Open(); }
+
+  absl::Status Close() {
+    if (std::exchange(closed_, true)) return absl::OkStatus();
+    rewriter_->Stop();
+    return core_->Close();
+  }
+
+  absl::StatusOr<std::unique_ptr<SegmentWrite>> Write(std::string_view name, SegmentChange change,
+                                                      const SegmentWriteOptions& options) {
+    if (absl::Status status = CheckName(name); !status.ok()) return status;
+    if (absl::Status status = core_->catalog->write_status(); !status.ok()) return status;
+    absl::StatusOr<std::shared_ptr<Core::Reading>> inside = core_->NewReading();
+    if (!inside.ok()) return inside.status();
+    return std::unique_ptr<SegmentWrite>(new SegmentWrite(std::make_shared<SegmentWrite::Impl>(
+        core_, *rewriter_, *std::move(inside), std::string(name), change, options)));
+  }
+
+  void Query(std::string_view expression, const SegmentQueryOptions& options, QueryDone done) {
+    absl::StatusOr<std::shared_ptr<Beginning>> beginning = Parse(expression, options);
+    if (!beginning.ok()) return done(beginning.status());
+    core_->world.executor.Run([this, beginning = *std::move(beginning), done = std::move(done)]() mutable {
+      if (absl::Status status = Look(*beginning); !status.ok()) return done(status);
+      core_->memory->Request(
+          beginning->memory, beginning->options.patience, "the query " + Shortened(beginning->normalized),
+          [this, beginning, done = std::move(done)](absl::StatusOr<MemoryLine::Grant> grant) mutable {
+            if (!grant.ok()) return done(grant.status());
+            beginning->reading->memory = *std::move(grant);
+            done(Begin(*beginning));
+          });
+    });
+  }
+
+  void Store(std::string_view expression, std::string_view name, const SegmentQueryOptions& options,
+             StoreDone done);
+  void Explain(std::string_view expression, bool execute, ExplainDone done);
+
+  void List(std::string prefix, std::string after, size_t limit, ListDone done) {
+    InBackground(std::move(done), [this, prefix, after, limit]() -> absl::StatusOr<std::vector<SegmentInfo>> {
+      std::vector<SegmentInfo> list;
+      if (limit == 0) return list;
+      const absl::Status status = core_->catalog->ForEach(
+          prefix, after, nullptr, [&](std::string_view name, const SegmentEntry& entry) {
+            list.push_back(core_->Info(name, entry));
+            return list.size() < limit;
+          });
+      if (!status.ok()) return status;
+      return list;
+    });
+  }
+
+  void Describe(std::string name, DescribeDone done) {
+    InBackground(std::move(done), [this, name]() -> absl::StatusOr<SegmentInfo> {
+      absl::StatusOr<std::optional<SegmentEntry>> entry = core_->catalog->Find(name);
+      if (!entry.ok()) return entry.status();
+      if (!entry->has_value())
+        return absl::NotFoundError(fmt::format("there is no segment with the name {}", name));
+      return core_->Info(name, **entry);
+    });
+  }
+
+  void Drop(std::string name, DropDone done);
+  SegmentsStats Stats() const;
+
+ private:
+  template <typename Done, typename Do>
+  void InBackground(Done done, Do what) {
+    absl::StatusOr<std::shared_ptr<Core::Reading>> inside = core_->NewReading();
+    if (!inside.ok()) return done(inside.status());
+    core_->world.executor.Run(
+        [inside = *std::move(inside), done = std::move(done), what]() mutable { done(what()); });
+  }
+
+  static std::string Shortened(const std::string& text) {
+    return text.size() <= 200 ? text : text.substr(0, 197) + "...";
+  }
+
+  absl::StatusOr<std::shared_ptr<Beginning>> Parse(std::string_view text,
+                                                   const SegmentQueryOptions& options) {
+    absl::StatusOr<Expression> expression = segment::ParseExpression(text);
+    if (!expression.ok()) return expression.status();
+    auto beginning = std::make_shared<Beginning>();
+    beginning->text = text;
+    beginning->normal = segment::Normalize(*std::move(expression));
+    beginning->normalized = segment::ToText(beginning->normal);
+    beginning->options = options;
+    absl::StatusOr<std::shared_ptr<Core::Reading>> reading = core_->NewReading();
+    if (!reading.ok()) return reading.status();
+    beginning->reading = *std::move(reading);
+    return beginning;
+  }
+
+  // Finds out what there is to read, at this moment, and how.
+  absl::Status Look(Beginning& beginning) {
+    std::shared_lock naming(core_->naming);
+    beginning.reading->at = core_->catalog->Now();
+    absl::StatusOr<Resolved> resolved =
+        segment::Resolve(beginning.normal, beginning.text, *core_->catalog, *beginning.reading->at);
+    if (!resolved.ok()) return resolved.status();
+    beginning.resolved = *std::move(resolved);
+    if (beginning.options.use_kept_result) {
+      beginning.kept = core_->results->Find(beginning.resolved.key);
+      if (beginning.kept.has_value() && beginning.kept->file.number != 0) {
+        Plan plan;
+        plan.kind = Plan::Kind::kFile;
+        plan.file = beginning.kept->file;
+        plan.min_count = plan.max_count = plan.file.count;
+        beginning.resolved.plan = std::move(plan);
+        beginning.resolved.files = {beginning.kept->file.number};
+      } else if (beginning.kept.has_value() && beginning.kept->count == 0) {
+        beginning.resolved.plan = Plan();
+        beginning.resolved.files.clear();
+      }
+    }
+    beginning.reading->pins = core_->files->Pin(beginning.resolved.files);
+    beginning.window = segment::WindowFor(beginning.resolved.plan, core_->memory->limit() / kQueryPart);
+    beginning.memory = segment::MemoryOf(beginning.resolved.plan, beginning.window) + kQueryBytes;
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::unique_ptr<SegmentQuery>> Begin(Beginning& beginning);
+
+  const std::shared_ptr<Core> core_;
+  const std::shared_ptr<segment::Rewriter> rewriter_;
+  mutable std::atomic<uint64_t> queries_{0};
+  bool closed_ = false;
+};
+
+absl::StatusOr<std::unique_ptr<SegmentQuery>> Segments::Impl::Begin(Beginning& beginning) {
+  const Plan& plan = beginning.resolved.plan;
+  queries_.fetch_add(1, std::memory_order_relaxed);
+  const bool whole_kept =
+      beginning.kept.has_value() && (plan.kind == Plan::Kind::kEmpty || plan.inputs.empty());
+  auto work = std::make_shared<Work>();
+  work->what = "query " + Shortened(beginning.normalized);
+  work->max_ids = plan.max_count;
+  if (beginning.options.limit != 0) work->max_ids = std::min(work->max_ids, beginning.options.limit);
+  work->memory_bytes = beginning.memory;
+  work->context = core_->NewContext();
+  work->from_kept_result = beginning.kept.has_value() && whole_kept;
+  absl::StatusOr<std::unique_ptr<IdStream>> stream =
+      segment::Build(plan, beginning.window, *core_->files, *core_->catalog, beginning.reading->at,
+                     work->context, &beginning.leaves);
+  if (!stream.ok()) return stream.status();
+  beginning.reading->listed = core_->works.Add(work);
+  SegmentQuery::Impl::Parts parts;
+  if (beginning.kept.has_value()) parts.known_count = beginning.kept->count;
+  const uint64_t work_bytes = segment::FileBytesOf(plan);
+  if (!beginning.kept.has_value() && beginning.options.keep_result && core_->results->max_bytes() > 0 &&
+      work_bytes >= core_->options.min_result_work_bytes && !plan.inputs.empty()) {
+    // Larger results cost as much to read as what they were made of.
+    SegmentQuery::Impl::Keeping keeping;
+    keeping.entry.key = beginning.resolved.key;
+    keeping.entry.segments = beginning.resolved.segments;
+    keeping.max_file_bytes = std::min(work_bytes / 2, core_->results->max_bytes() / 4);
+    parts.keeping = std::move(keeping);
+  }
+  parts.core = core_;
+  parts.reading = beginning.reading;
+  parts.work = std::move(work);
+  parts.stream = *std::move(stream);
+  parts.normalized = beginning.normalized;
+  parts.options = beginning.options;
+  return std::unique_ptr<SegmentQuery>(
+      new SegmentQuery(std::make_shared<SegmentQuery::Impl>(std::move(parts))));
+}
+
+namespace {
+
+// One page after the other, each of which may be anything but the last.
+void StoreNextPage(const std::shared_ptr<Storing>& storing) {
+  storing->query->Next(
+      kStorePageIds, /*bitmaps=*/false, &storing->page, [storing](const absl::Status& status) {
+        if (!status.ok()) return End(storing, status);
+        storing->write->Add(storing->page.ids, [storing](const absl::Status& added) {
+          if (!added.ok()) return End(storing, added);
+          if (!storing->page.done) return StoreNextPage(storing);
+          storing->write->Finish(
+              [storing](const absl::StatusOr<SegmentWriteResult>& result) { End(storing, result.status()); });
+        });
+      });
+}
+
+}  // namespace
+
+void Segments::Impl::Store(std::string_view expression, std::string_view name,
+                           const SegmentQueryOptions& options, StoreDone done) {
+  auto storing = std::make_shared<Storing>();
+  storing->done = [this, name = std::string(name),
+                   done = std::move(done)](const absl::Status& status) mutable {
+    if (!status.ok()) return done(status);
+    Describe(std::move(name), std::move(done));
+  };
+  absl::StatusOr<std::unique_ptr<SegmentWrite>> write = Write(name, SegmentChange::kReplace, {});
+  if (!write.ok()) return End(storing, write.status());
+  storing->write = *std::move(write);
+  Query(expression, options, [storing](absl::StatusOr<std::unique_ptr<SegmentQuery>> query) {
+    if (!query.ok()) return End(storing, query.status());
+    storing->query = *std::move(query);
+    StoreNextPage(storing);
+  });
+}
+
+void Segments::Impl::Explain(std::string_view expression, bool execute, ExplainDone done) {
+  SegmentQueryOptions options;
+  options.use_kept_result = !execute;
+  absl::StatusOr<std::shared_ptr<Beginning>> parsed = Parse(expression, options);
+  if (!parsed.ok()) return done(parsed.status());
+  core_->world.executor.Run(
+      [this, beginning = *std::move(parsed), execute, done = std::move(done)]() mutable {
+        if (absl::Status status = Look(*beginning); !status.ok()) return done(status);
+        auto explanation = std::make_shared<SegmentExplanation>();
+        explanation->normalized = beginning->normalized;
+        explanation->plan = segment::Describe(beginning->resolved.plan, beginning->window);
+        explanation->memory_bytes = beginning->memory;
+        explanation->kept_result = beginning->kept.has_value();
+        if (explanation->kept_result && beginning->kept->file.number != 0)
+          explanation->plan.kind = SegmentPlan::Kind::kKeptResult;
+        if (!execute) return done(std::move(*explanation));
+        core_->memory->Request(
+            beginning->memory, beginning->options.patience, "the query " + Shortened(beginning->normalized),
+            [this, beginning, explanation,
+             done = std::move(done)](absl::StatusOr<MemoryLine::Grant> grant) mutable {
+              if (!grant.ok()) return done(grant.status());
+              beginning->reading->memory = *std::move(grant);
+              absl::StatusOr<std::unique_ptr<SegmentQuery>> query = Begin(*beginning);
+              if (!query.ok()) return done(query.status());
+              const std::shared_ptr<SegmentQuery> shared = *std::move(query);
+              shared->Count([shared, beginning, explanation,
+                             done = std::move(done)](const absl::StatusOr<uint64_t>& count) mutable {
+                if (!count.ok()) return done(count.status());
+                explanation->plan.exact_count = *count;
+                explanation->execution = shared->progress();
+                size_t leaf = 0;
+                Measure(explanation->plan, beginning->leaves, leaf);
+                done(std::move(*explanation));
+              });
+            });
+      });
+}
+
+void Segments::Impl::Drop(std::string name, DropDone done) {
+  absl::StatusOr<std::shared_ptr<Core::Reading>> inside = core_->NewReading();
+  if (!inside.ok()) return done(inside.status());
+  auto drop = [core = core_, inside = *std::move(inside), name, done = std::move(done)]() mutable {
+    absl::StatusOr<std::optional<SegmentEntry>> entry = core->catalog->Find(name);
+    if (!entry.ok() || !entry->has_value()) {
+      core->locks->Release(name);
+      if (entry.ok()) return done(false);
+      return done(entry.status());
+    }
+    Catalog::Batch batch;
+    std::vector<uint64_t> removed;
+    batch.Remove(name);
+    for (const Layer& layer : (*entry)->layers) {
+      if (layer.recent != 0) {
+        batch.DropRecent(layer.recent);
+        continue;
+      }
+      for (const uint64_t number : {layer.adds.number, layer.removes.number}) {
+        if (number != 0) removed.push_back(number);
+      }
+    }
+    absl::Status status = core->catalog->Write(batch);
+    if (status.ok()) core->Count(**entry, -1);
+    core->locks->Release(name);
+    if (status.ok()) status = core->Settle((*entry)->id, std::move(removed));
+    if (!status.ok()) return done(status);
+    done(true);
+  };
+  core_->locks->Acquire(
+      name, [core = core_, drop = std::move(drop)]() mutable { core->world.executor.Run(std::move(drop)); });
+}
+
+SegmentsStats Segments::Impl::Stats() const {
+  SegmentsStats stats;
+  const MemoryLine::Counts memory = core_->memory->counts();
+  stats.memory_limit = core_->options.memory_bytes;
+  stats.memory_used = core_->options.memory_bytes - core_->memory->limit() + memory.used;
+  stats.queries_waiting = memory.waiting;
+  stats.queries_refused = memory.refused;
+  stats.queries = queries_.load(std::memory_order_relaxed);
+  stats.segments = core_->segments.load(std::memory_order_relaxed);
+  stats.id_files = core_->id_files.load(std::memory_order_relaxed);
+  stats.id_file_bytes = core_->id_file_bytes.load(std::memory_order_relaxed);
+  stats.recent_changes = core_->recent_changes.load(std::memory_order_relaxed);
+  stats.ids_returned = core_->ids_returned.load(std::memory_order_relaxed);
+  const segment::Results::Counts results = core_->results->counts();
+  stats.kept_results = results.results;
+  stats.kept_result_bytes = results.bytes;
+  stats.kept_result_hits = results.hits;
+  stats.blocks_read = core_->total.blocks_read.load(std::memory_order_relaxed);
+  stats.bytes_read = core_->total.bytes_read.load(std::memory_order_relaxed);
+  const segment::Rewriter::Counts rewrites = rewriter_->counts();
+  stats.rewrites = rewrites.rewrites;
+  stats.rewrite_status = rewrites.last_status;
+  stats.write_status = core_->catalog->write_status();
+  stats.running = core_->works.List(kMostListed);
+  return stats;
+}
+
+Segments::Segments(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Segments::~Segments() { impl_->Close().IgnoreError(); }
+
+absl::StatusOr<std::unique_ptr<Segments>> Segments::Open(const SegmentsOptions& options,
+                                                         const SegmentsWorld& world) {
+  auto impl = std::make_unique<Impl>(options, world);
+  if (absl::Status status = impl->Open(); !status.ok()) return status;
+  return std::unique_ptr<Segments>(new Segments(std::move(impl)));
+}
+
+absl::Status Segments::Close() { return impl_->Close(); }
+
+absl::StatusOr<std::unique_ptr<SegmentWrite>> Segments::Write(std::string_view name, SegmentChange change,
+                                                              const SegmentWriteOptions& options) {
+  return impl_->Write(name, change, options);
+}
+
+void Segments::Query(std::string_view expression, const SegmentQueryOptions& options, QueryDone done) {
+  impl_->Query(expression, options, std::move(done));
+}
+
+void Segments::Store(std::string_view expression, std::string_view name, const SegmentQueryOptions& options,
+                     StoreDone done) {
+  impl_->Store(expression, name, options, std::move(done));
+}
+
+void Segments::Explain(std::string_view expression, bool execute, ExplainDone done) {
+  impl_->Explain(expression, execute, std::move(done));
+}
+
+void Segments::List(std::string_view prefix, std::string_view after, size_t limit, ListDone done) {
+  impl_->List(std::string(prefix), std::string(after), limit, std::move(done));
+}
+
+void Segments::Describe(std::string_view name, DescribeDone done) {
+  impl_->Describe(std::string(name), std::move(done));
+}
+void Segments::Drop(std::string_view name, DropDone done) { impl_->Drop(std::string(name), std::move(done)); }
+SegmentsStats Segments::Stats() const { return impl_->Stats(); }
+
+}  // namespace thermocline::storage

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -52,12 +53,13 @@ struct IdFileFooter {
 
 inline constexpr size_t kMaxBlockBytes = 16 << 10 | 64;  // two bitmaps
 inline constexpr size_t kBlocksPerIndexPage = 512;
-inline constexpr size_t kMaxIndexPageBytes = kBlocksPerIndexPage * 48;
+inline constexpr size_t kMaxIndexPageBytes = kBlocksPerIndexPage * sizeof(BlockEntry);
 // Memory that is to be decoded must be followed by so many bytes that may be read; what they hold does not
 // matter.
 inline constexpr size_t kDecodeSlackBytes = 8;
 
-// The last bytes of a file.
+// The first and the last bytes of a file.
+inline constexpr size_t kHeaderBytes = 32;
 inline constexpr size_t kFooterBytes = 96;
 
 // All take apart what was read of the file called `name`, which is `file_bytes` long, and fail with
@@ -65,10 +67,14 @@ inline constexpr size_t kFooterBytes = 96;
 // and bounds are verified. FAILED_PRECONDITION: a format of another version.
 absl::StatusOr<IdFileFooter> ReadFooter(std::span<const char> bytes, uint64_t file_bytes,
                                         std::string_view name);
+// The header says nothing that the footer does not: only a check of the whole file reads it.
+absl::Status ReadHeader(std::span<const char> bytes, const IdFileFooter& footer, std::string_view name);
 absl::StatusOr<std::vector<IndexPageEntry>> ReadTop(std::span<const char> bytes, const IdFileFooter& footer,
                                                     std::string_view name);
 absl::Status ReadIndexPage(std::span<const char> bytes, const IndexPageEntry& page, std::string_view name,
                            std::vector<BlockEntry>& blocks);
+
+struct SectionHeader;
 
 // Takes the blocks of one file apart, one at a time. For one thread.
 class BlockDecoder {
@@ -86,12 +92,26 @@ class BlockDecoder {
   void SkipTo(uint64_t id) { from_ = id; }
 
  private:
+  absl::Status Damaged(std::string_view what) const;
+  absl::Status Admit(const SectionHeader& section) const;
+  // Whether no id of a section is of interest, which has `bytes` of payload.
+  bool IsBelow(const SectionHeader& section, size_t bytes) const;
+  void Pass(const SectionHeader& section, size_t bytes);
+  // Take the section apart that `rest_` begins with; false: it has been passed over.
+  absl::StatusOr<bool> NextBitmap(const SectionHeader& section, Part& part);
+  absl::StatusOr<bool> NextRuns(const SectionHeader& section, Part& part);
+  absl::StatusOr<bool> NextPacked(const SectionHeader& section, Part& part);
+  absl::Status Unpack(const SectionHeader& section);
+  absl::Status AtEnd() const;
+
   const std::string name_;
   BlockEntry block_;
-  std::span<const char> rest_;
+  std::span<const char> rest_;  // sections that have not been looked at
   uint64_t from_ = 0;
   uint64_t left_ = 0;                  // ids that must still come
-  uint64_t after_ = 0;                 // all of them are at least this
+  bool begun_ = false;                 // a section of the block is behind us:
+  uint64_t behind_ = 0;                // those that follow begin after this,
+  std::optional<uint64_t> last_;       // and this was its last id; nullopt: it was passed over
   std::unique_ptr<uint64_t[]> ids_;    // kMaxPartIds
   std::unique_ptr<uint64_t[]> words_;  // kContainerWords
 };

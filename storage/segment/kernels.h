@@ -1,5 +1,6 @@
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -30,6 +31,18 @@ inline void SetBit(uint64_t* words, uint64_t id) {
 }
 inline void ClearBit(uint64_t* words, uint64_t id) {
   words[(id >> 6) & (kContainerWords - 1)] &= ~(uint64_t{1} << (id & 63));
+}
+
+// The lowest and the highest id of a bitmap that has any.
+inline uint64_t LowestId(const uint64_t* words, uint64_t container) {
+  size_t word = 0;
+  while (words[word] == 0) ++word;
+  return container + 64 * word + std::countr_zero(words[word]);
+}
+inline uint64_t HighestId(const uint64_t* words, uint64_t container) {
+  size_t word = kContainerWords - 1;
+  while (words[word] == 0) --word;
+  return container + 64 * word + 63 - std::countl_zero(words[word]);
 }
 
 // How far a merge got: so many of each input were looked at to the end, and so many ids written.

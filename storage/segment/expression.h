@@ -29,8 +29,12 @@ struct Expression {
   std::vector<Expression> inputs;
 };
 
+// All of these recurse into the tree, which may be kMaxNodes / 2 deep: a | b - c | d - e needs no
+// parentheses.
+
 // INVALID_ARGUMENT, with a message of three lines: what is wrong and how to mend it, the part of the text
-// around the place, and a caret below it.
+// around the place, and a caret below it. Of names and prefixes, every occurrence becomes an input of its
+// own; a - b - c is read as a - (b | c).
 absl::StatusOr<Expression> ParseExpression(std::string_view text);
 
 // Points at a place of an expression's text: "<message>\n  <text>\n  ^" for errors that are found later.
@@ -39,11 +43,12 @@ std::string PointAt(std::string_view text, size_t position, std::string_view mes
 // An equal expression in normal form: unions and intersections are flat, their inputs sorted and different
 // from each other, and differences stand outside of intersections and take one union away: (a - b) & c and (a
 // & c) - b become the same tree. Expressions that are equal by the laws of sets may have different normal
-// forms; those with the same normal form are equal.
+// forms; those with the same normal form are equal. It has no more names and operators than what it is made
+// from, may have lost some, and keeps the first position of each.
 Expression Normalize(Expression expression);
 
-// A text that ParseExpression reads as this expression; one text for each normal form. "{}" for kEmpty, which
-// it does not read.
+// A text that ParseExpression reads as this expression, unless it is longer than kMaxExpressionBytes (it has
+// spaces around all operators); one text for each normal form. "{}" for kEmpty, which it does not read.
 std::string ToText(const Expression& expression);
 
 // False unless it is 1 to kMaxSegmentNameBytes bytes of UTF-8 without control characters.

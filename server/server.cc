@@ -35,7 +35,7 @@ int ProcessorCount() {
 Server::Server(const Config& config)
     : reads_("read", config.read_threads),
       commits_("commit", 1),
-      background_("background", 1),
+      background_("background", 1, 19),
       heap_("heap", 1) {}
 
 Server::~Server() = default;

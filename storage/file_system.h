@@ -72,9 +72,11 @@ class FileSystem {
   virtual absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path, Mode mode) = 0;
   // Creates the directory and its parents, durably; no error if it exists.
   virtual absl::Status CreateDirectory(const std::string& path) = 0;
-  // Names (not paths) of a directory's entries, sorted.
+  // Names (not paths) of a directory's entries, sorted. NOT_FOUND if there is nothing, FAILED_PRECONDITION if
+  // the path, or a part of it, leads to a file.
   virtual absl::StatusOr<std::vector<std::string>> List(const std::string& directory) = 0;
-  // Replaces `to` if it exists. Durable after SyncDirectory.
+  // Replaces `to` if it exists. Durable after SyncDirectory; where the directories differ, a crash before
+  // both were synced may leave the file under both names or none.
   virtual absl::Status Rename(const std::string& from, const std::string& to) = 0;
   virtual absl::Status Remove(const std::string& path) = 0;
   // Makes creations, renames and removals in `directory` durable.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -50,11 +51,18 @@ class ObjectWriter {
   virtual absl::Status Finish() = 0;
 };
 
+inline constexpr size_t kMaxObjectNameBytes = 1000;
+// See ObjectStore.
+bool IsObjectName(std::string_view name);
+
 // Named immutable objects: written once as a whole, read in ranges, listed, removed. Thread-safe; what it has
 // opened must not outlive it. Calls may wait for the store.
 //
 // A name is one or more parts of 1 to 200 of the characters a-z, 0-9, '.', '_' and '-', not beginning with
-// '.', with '/' between parts. INVALID_ARGUMENT for others.
+// '.', with '/' between parts, and up to kMaxObjectNameBytes in all. INVALID_ARGUMENT for others.
+//
+// No name may be another's folder: a store that keeps objects as files has no place for "a/b" beside "a", and
+// answers Create or Finish with INVALID_ARGUMENT. It does not give up the folder with the last object in it.
 class ObjectStore {
  public:
   virtual ~ObjectStore() = default;
@@ -65,8 +73,9 @@ class ObjectStore {
   // ALREADY_EXISTS may be said here or by ObjectWriter::Finish.
   virtual absl::StatusOr<std::unique_ptr<ObjectWriter>> Create(const std::string& name) = 0;
 
-  // OK as well if there is none. Those who have it open may fail to read it from then on, with NOT_FOUND. Its
-  // space is given back, at the latest when nobody has it open any more.
+  // OK as well if there is none. Not durable at once: a crash may bring the object back, as a whole. Those
+  // who have it open may fail to read it from then on, with NOT_FOUND. Its space is given back, at the latest
+  // when nobody has it open any more.
   virtual absl::Status Remove(const std::string& name) = 0;
 
   struct Listed {
@@ -78,8 +87,11 @@ class ObjectStore {
   virtual absl::Status List(const std::string& prefix, const std::function<bool(Listed)>& visit) = 0;
 };
 
-// Objects as files below a directory, which is created if missing. What a crash left unfinished is removed
-// now. Reads go through the system's page cache. `files` and `reads` must outlive it.
+// Objects as files <directory>/<name>, with a file LOCK and a folder UNFINISHED, whose names no object
+// can have. The directory is created if missing; what a crash left unfinished is removed now. Files with
+// other names are ignored. Reads go through the system's page cache. `files` and `reads` must outlive it.
+//   FAILED_PRECONDITION  another store, of this process or another one, has it open
+//   UNAVAILABLE, RESOURCE_EXHAUSTED, PERMISSION_DENIED
 absl::StatusOr<std::unique_ptr<ObjectStore>> OpenDirectoryStore(const std::string& directory,
                                                                 FileSystem& files, DiskReads& reads);
 

@@ -224,6 +224,9 @@ absl::Status PosixFileSystem::CreateDirectory(const std::string& path) {
 
 absl::StatusOr<std::vector<std::string>> PosixFileSystem::List(const std::string& directory) {
   const std::unique_ptr<DIR, DirectoryCloser> stream(::opendir(directory.c_str()));
+  if (stream == nullptr && errno == ENOTDIR) {
+    return absl::FailedPreconditionError(fmt::format("cannot list directory {}: it is a file", directory));
+  }
   if (stream == nullptr) return PosixFailure(errno, "list directory", directory);
   std::vector<std::string> names;
   errno = 0;  // the only way to tell a failure of readdir from the end

@@ -1,8 +1,11 @@
 #include "storage/thread_pool.h"
 
 #include <algorithm>
+#include <errno.h>
 #include <pthread.h>
 #include <string>
+#include <sys/resource.h>
+#include <unistd.h>
 #include <utility>
 
 #include <fmt/format.h>
@@ -12,11 +15,19 @@ namespace {
 
 constexpr size_t kMaxThreadNameBytes = 15;
 
+// Of the calling thread alone: on Linux each has its own.
+void MakeNice(int niceness) {
+  const auto thread = static_cast<id_t>(::gettid());
+  errno = 0;
+  const int now = ::getpriority(PRIO_PROCESS, thread);
+  if (errno == 0 && now < niceness) ::setpriority(PRIO_PROCESS, thread, niceness);
+}
+
 }  // namespace
 
-ThreadPool::ThreadPool(std::string_view name, int threads) {
+ThreadPool::ThreadPool(std::string_view name, int threads, int niceness) {
   for (int i = 0; i < threads; ++i) {
-    std::thread& thread = threads_.emplace_back([this] { Work(); });
+    std::thread& thread = threads_.emplace_back([this, niceness] { Work(niceness); });
     const std::string label = fmt::format("{}-{}", name, i).substr(0, kMaxThreadNameBytes);
     pthread_setname_np(thread.native_handle(), label.c_str());
   }
@@ -57,7 +68,8 @@ bool ThreadPool::Later(const Timer& a, const Timer& b) {
   return std::pair(a.due, a.sequence) > std::pair(b.due, b.sequence);
 }
 
-void ThreadPool::Work() {
+void ThreadPool::Work(int niceness) {
+  if (niceness > 0) MakeNice(niceness);
   Task task;
   while (Take(task)) {
     task();

@@ -19,7 +19,12 @@ class ThreadPool : public Executor {
  public:
   // Starts `threads` (at least 1) threads, which the system shows as "<name>-<number>"; it cuts what is
   // longer than 15 bytes.
-  ThreadPool(std::string_view name, int threads);
+  //
+  // `niceness` (0 to 19, as nice(1) counts) is for work that nobody waits for: while the processors are busy,
+  // its threads get the less of them the nicer they are, and give way to those that answer clients. It never
+  // makes them less nice than the process, and a system that refuses leaves them as they are. Such a thread
+  // may be held up while it holds a lock: none of its locks should be held for long.
+  ThreadPool(std::string_view name, int threads, int niceness = 0);
 
   // Runs what is queued or due, and what those tasks hand over, drops what is still delayed, and joins the
   // threads. Not from one of its own tasks.
@@ -36,7 +41,7 @@ class ThreadPool : public Executor {
   };
 
   static bool Later(const Timer& a, const Timer& b);
-  void Work();
+  void Work(int niceness);
   bool Take(Task& task);
   void QueueDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

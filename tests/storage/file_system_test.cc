@@ -224,6 +224,10 @@ TYPED_TEST(FileSystemTest, ListsSortedNames) {
   EXPECT_THAT(this->files().List(this->Path("dir")).value(), ElementsAre("10", "9", "sub", "x.log"));
   EXPECT_THAT(this->files().List(this->Path("dir/sub")).value(), IsEmpty());
   EXPECT_TRUE(absl::IsNotFound(this->files().List(this->Path("none")).status()));
+  for (const std::string name : {"dir/10", "dir/10/below"}) {
+    const absl::Status file = this->files().List(this->Path(name)).status();
+    EXPECT_TRUE(absl::IsFailedPrecondition(file)) << file;
+  }
 }
 
 TYPED_TEST(FileSystemTest, RenameReplaces) {
@@ -238,6 +242,19 @@ TYPED_TEST(FileSystemTest, RenameReplaces) {
   const absl::Status missing = this->files().Rename(this->Path("none"), this->Path("old"));
   EXPECT_TRUE(absl::IsNotFound(missing)) << missing;
   EXPECT_EQ(this->Content("old"), "NEW content");
+}
+
+TYPED_TEST(FileSystemTest, RenamesToAnotherDirectory) {
+  ASSERT_TRUE(this->files().CreateDirectory(this->Path("dir/sub")).ok());
+  this->Create("file", "content");
+  ASSERT_TRUE(this->files().Rename(this->Path("file"), this->Path("dir/file")).ok());
+  EXPECT_EQ(this->Content("dir/file"), "content");
+  EXPECT_THAT(this->files().List(this->Path(".")).value(), ElementsAre("dir"));
+
+  const absl::Status nowhere = this->files().Rename(this->Path("dir/file"), this->Path("none/file"));
+  EXPECT_TRUE(absl::IsNotFound(nowhere)) << nowhere;
+  EXPECT_FALSE(this->files().Rename(this->Path("dir/file"), this->Path("dir/sub")).ok());
+  EXPECT_EQ(this->Content("dir/file"), "content");
 }
 
 TYPED_TEST(FileSystemTest, RemovedFilesStayReadableWhileOpen) {

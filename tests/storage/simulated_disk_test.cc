@@ -142,6 +142,36 @@ TEST(SimulatedDiskTest, NamesNeedTheirDirectorySynced) {
               UnorderedElementsAre("old", "new"));
 }
 
+TEST(SimulatedDiskTest, RenamesBetweenDirectoriesNeedBothSynced) {
+  const auto after = [](const std::vector<std::string>& synced) {
+    std::set<std::vector<std::string>> outcomes;
+    for (int seed = 0; seed < 200; ++seed) {
+      SimulatedDisk disk(seed);
+      EXPECT_TRUE(disk.CreateDirectory("/to").ok());
+      CreateSafely(disk, "/file", "content");
+      EXPECT_TRUE(disk.Rename("/file", "/to/file").ok());
+      for (const std::string& directory : synced) EXPECT_TRUE(disk.SyncDirectory(directory).ok());
+      disk.Crash();
+      outcomes.insert(disk.Paths());
+      for (const std::string& path : disk.Paths()) EXPECT_EQ(disk.Contents(path), "content");
+      EXPECT_EQ(disk.used_bytes(), disk.Paths().size() * 7);
+      if (disk.Paths().size() == 2) {
+        EXPECT_TRUE(disk.Open("/file", Mode::kReadWrite).value()->WriteAt(0, "CON").ok());
+        EXPECT_EQ(disk.Contents("/to/file"), "content") << "the other name is another file";
+        EXPECT_TRUE(disk.Remove("/file").ok());
+        EXPECT_EQ(disk.used_bytes(), 7u);
+      }
+    }
+    return outcomes;
+  };
+  using Paths = std::vector<std::string>;
+  const Paths both = {"/file", "/to/file"};
+  EXPECT_THAT(after({}), UnorderedElementsAre(Paths{}, Paths{"/file"}, Paths{"/to/file"}, both));
+  EXPECT_THAT(after({"/to"}), UnorderedElementsAre(Paths{"/to/file"}, both));
+  EXPECT_THAT(after({"/"}), UnorderedElementsAre(Paths{}, Paths{"/to/file"}));
+  EXPECT_THAT(after({"/to", "/"}), ElementsAre(Paths{"/to/file"}));
+}
+
 TEST(SimulatedDiskTest, UnsyncedNamesSurviveInOrder) {
   std::set<std::vector<std::string>> outcomes;
   for (int seed = 0; seed < 200; ++seed) {

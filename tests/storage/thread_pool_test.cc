@@ -8,7 +8,9 @@
 #include <mutex>
 #include <pthread.h>
 #include <string>
+#include <sys/resource.h>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -156,6 +158,29 @@ TEST(ThreadPoolTest, ThreadsAreNamed) {
     });
     EXPECT_EQ(seen.get_future().get(), expected);
   }
+}
+
+int NicenessOfThisThread() { return ::getpriority(PRIO_PROCESS, static_cast<id_t>(::gettid())); }
+
+TEST(ThreadPoolTest, ThreadsAreAsNiceAsTold) {
+  const int before = NicenessOfThisThread();
+  for (const int niceness : {0, 1, 19}) {
+    ThreadPool pool("nice", 2, niceness);
+    std::promise<void> both_here;
+    std::atomic<int> here = 0;
+    const std::shared_future<void> go = both_here.get_future().share();
+    std::vector<std::promise<int>> seen(2);
+    for (std::promise<int>& one : seen) {
+      pool.Run([&] {
+        if (++here == 2) both_here.set_value();
+        go.wait();  // so that each thread takes one
+        one.set_value(NicenessOfThisThread());
+      });
+    }
+    // The tests themselves may run at a lower priority, which no pool raises.
+    for (std::promise<int>& one : seen) EXPECT_EQ(one.get_future().get(), std::max(before, niceness));
+  }
+  EXPECT_EQ(NicenessOfThisThread(), before);
 }
 
 }  // namespace

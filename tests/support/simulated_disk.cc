@@ -208,6 +208,10 @@ absl::StatusOr<std::vector<std::string>> SimulatedDisk::List(const std::string& 
   MutexLock lock(mutex_);
   if (absl::Status status = Serve(epoch_); !status.ok()) return status;
   const std::string above = Normal(directory);
+  for (std::string level = above; !directories_.contains(level); level = DirectoryOf(level)) {
+    if (!visible_.contains(level)) continue;
+    return absl::FailedPreconditionError(fmt::format("cannot list directory {}: it is a file", directory));
+  }
   if (!directories_.contains(above)) return Missing("list directory", directory);
   std::set<std::string> names;
   const auto add = [&](const std::string& path) {
@@ -226,15 +230,21 @@ absl::Status SimulatedDisk::Rename(const std::string& from, const std::string& t
   const std::string new_name = Normal(to);
   const auto found = visible_.find(old_name);
   if (found == visible_.end()) return Missing(fmt::format("rename {} to", from), to);
-  if (DirectoryOf(old_name) != DirectoryOf(new_name)) {
-    return absl::UnavailableError(fmt::format("cannot rename {} to {}: another directory", from, to));
+  if (!directories_.contains(DirectoryOf(new_name))) return Missing(fmt::format("rename {} to", from), to);
+  if (directories_.contains(new_name)) {
+    return absl::UnavailableError(fmt::format("cannot rename {} to {}: Is a directory", from, to));
   }
   if (old_name == new_name) return absl::OkStatus();
   std::shared_ptr<Node> node = found->second;
   if (visible_.contains(new_name)) Unlink(new_name);
   visible_.erase(old_name);
   visible_[new_name] = node;
-  unsynced_names_[DirectoryOf(new_name)].push_back({old_name, new_name, std::move(node)});
+  if (DirectoryOf(old_name) == DirectoryOf(new_name)) {
+    unsynced_names_[DirectoryOf(new_name)].push_back({old_name, new_name, std::move(node)});
+  } else {
+    unsynced_names_[DirectoryOf(new_name)].push_back({{}, new_name, std::move(node)});
+    unsynced_names_[DirectoryOf(old_name)].push_back({old_name, {}, nullptr});
+  }
   return absl::OkStatus();
 }
 
@@ -299,14 +309,17 @@ void SimulatedDisk::Crash() {
   for (const auto& [directory, changes] : unsynced_names_)
     MakeNamesSafe(directory, Below(changes.size() + 1));
   unsynced_names_.clear();
-  visible_ = safe_;
   used_ = 0;
-  for (const auto& [path, node] : visible_) {
+  std::set<Node*> seen;
+  for (auto& [path, node] : safe_) {
+    // A file that is left under two names is two files from now on.
+    if (!seen.insert(node.get()).second) node = std::make_shared<Node>(*node);
     MakeSafeByChance(*node);
     node->visible = node->safe;
     node->linked = true;
     used_ += node->visible.size();
   }
+  visible_ = safe_;
 }
 
 void SimulatedDisk::PowerOffAfter(uint64_t changes) {

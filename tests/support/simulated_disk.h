@@ -34,7 +34,8 @@ namespace thermocline::testing {
 //   Of those not
 //     synced, the first few of each directory are kept, in order. So a file may vanish although its content
 //     was synced.
-//   - Directories are safe when they were created. A rename stays within its directory.
+//   - Directories are safe when they were created. A rename to another directory is two changes, each for
+//     itself: a name is added there, and one removed here.
 //   - A Sync() that fails leaves every write that it was to make safe kept, lost or torn for good, though all
 //   remain
 //     visible until the crash: no later Sync() writes them again.

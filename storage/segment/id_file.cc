@@ -121,7 +121,7 @@ absl::StatusOr<std::vector<IndexPageEntry>> ReadTop(std::span<const char> bytes,
 
 absl::Status ReadIndexPage(std::span<const char> bytes, const IndexPageEntry& page, std::string_view name,
                            std::vector<BlockEntry>& blocks) {
-  if (bytes.size() != page.bytes || bytes.size() != page.blocks * sizeof(BlockEntry) ||
+  if (bytes.size() != page.bytes || bytes.size() != page.blocks * sizeof(BlockEntry) || bytes.empty() ||
       ChecksumOf(bytes) != page.checksum) {
     return Damaged(name, page.offset, "a page of the index fails its checksum");
   }

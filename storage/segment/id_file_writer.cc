@@ -50,6 +50,10 @@ class PackedSize {
   }
 
   size_t count() const { return count_; }
+  // What it takes at most when one more id is added.
+  size_t max_bytes() const {
+    return sizeof(SectionHeader) + PaddedBytes(full_groups_ + 2 * (1 + PackedBytes(kPackedGroup, 64)));
+  }
   size_t bytes() const {
     if (count_ == 0) return 0;
     const size_t open_group = in_group_ == 0 ? 0 : 1 + PackedBytes(in_group_, bits_);
@@ -167,6 +171,12 @@ class BlockBuilder {
   }
 
   void AddPacked(uint64_t id) {
+    if (!pending_.empty() && block_.size() + size_.max_bytes() <= kMaxBlockBytes &&
+        packed_in_block_ + pending_.size() < kMaxPartIds) {
+      size_.Add(id);
+      pending_.push_back(id);
+      return;
+    }
     PackedSize size = size_;
     size.Add(id);
     if (block_.size() + size.bytes() > kMaxBlockBytes || packed_in_block_ + size.count() > kMaxPartIds) {
@@ -259,12 +269,15 @@ class IdFileWriter::Impl {
   }
 
   absl::Status Add(std::span<const uint64_t> ids) {
-    for (const uint64_t id : ids) {
-      if (total_ > 0 && id <= last_) std::abort();  // the contract
-      last_ = id;
-      ++total_;
-    }
+    if (ids.empty()) return sink_.status();
+    bool ascending = total_ == 0 || ids.front() > last_;
+    for (size_t i = 1; i < ids.size(); ++i) ascending &= ids[i] > ids[i - 1];
+    if (!ascending) std::abort();  // the contract
+    last_ = ids.back();
+    total_ += ids.size();
     while (!ids.empty()) {
+      EnterContainer(ContainerOf(ids.front()));
+      if (collected_ == 0) ids = ids.subspan(AddLonelyIds(ids));
       EnterContainer(ContainerOf(ids.front()));
       const uint64_t container_end = container_ | (kContainerIds - 1);
       size_t here = ids.size();
@@ -304,6 +317,15 @@ class IdFileWriter::Impl {
     if (container == container_) return;
     CloseContainer();
     container_ = container;
+  }
+
+  // Packs ids that come first and have no other in their container, which need no choice. Returns how many.
+  size_t AddLonelyIds(std::span<const uint64_t> ids) {
+    size_t lonely = 0;
+    while (lonely + 1 < ids.size() && ContainerOf(ids[lonely]) != ContainerOf(ids[lonely + 1])) {
+      blocks_.AddPacked(ids[lonely++]);
+    }
+    return lonely;
   }
 
   void Collect(std::span<const uint64_t> ids) {

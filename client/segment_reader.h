@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "client/bitmap.h"
@@ -12,8 +13,9 @@ namespace thermocline {
 
 class SegmentReader::Impl {
  public:
-  Impl(transport::Transport& transport, v1::QueryRequest request, std::chrono::milliseconds timeout)
-      : stream_(transport, &SegmentCalls::Query, std::move(request), timeout) {}
+  Impl(transport::Transport& transport, v1::QueryRequest request,
+       std::optional<std::chrono::milliseconds> timeout, std::chrono::milliseconds reconnect_timeout)
+      : stream_(transport, &SegmentCalls::Query, std::move(request), timeout, reconnect_timeout) {}
 
   bool Next(std::span<const uint64_t>& ids);
   const absl::Status& status() const { return stream_.status(); }
@@ -35,8 +37,9 @@ class SegmentReader::Impl {
 
 class SegmentValueReader::Impl {
  public:
-  Impl(transport::Transport& transport, v1::QueryValuesRequest request, std::chrono::milliseconds timeout)
-      : stream_(transport, &SegmentCalls::QueryValues, std::move(request), timeout) {}
+  Impl(transport::Transport& transport, v1::QueryValuesRequest request,
+       std::optional<std::chrono::milliseconds> timeout, std::chrono::milliseconds reconnect_timeout)
+      : stream_(transport, &SegmentCalls::QueryValues, std::move(request), timeout, reconnect_timeout) {}
 
   bool Next();
   SegmentValue& item() { return item_; }

@@ -30,21 +30,27 @@ class SegmentStream {
   using Stream = transport::ReadStream<SegmentCalls, Request, Response>;
 
   SegmentStream(transport::Transport& transport, typename Stream::Method method, Request request,
-                std::chrono::milliseconds timeout)
-      : transport_(transport), method_(method), request_(std::move(request)), timeout_(timeout) {}
+                std::optional<std::chrono::milliseconds> timeout, std::chrono::milliseconds reconnect_timeout)
+      : transport_(transport),
+        method_(method),
+        request_(std::move(request)),
+        timeout_(timeout.value_or(std::chrono::milliseconds::max())),
+        reconnect_timeout_(std::min(timeout_, reconnect_timeout)) {}
 
   // Replaces `response` by the next one. False at the end or on failure: see status().
   bool Next(Response& response) {
     if (finished_ || !status_.ok()) return false;
     transport::Backoff backoff;
     const transport::Deadline deadline = transport::After(timeout_);
+    std::optional<transport::Deadline> reconnect_until;
     for (;;) {
       if (!stream_.has_value()) stream_.emplace(transport_.segments().async(), method_, request_);
       const absl::StatusOr<bool> next = stream_->Next(deadline, response);
       if (next.ok()) return *next ? Accept(response.progress()) : Fail(kEarlyEnd);
       stream_.reset();
       const transport::Deadline retry = std::chrono::system_clock::now() + backoff.Next();
-      if (next.status().code() != absl::StatusCode::kUnavailable || retry >= deadline)
+      if (!reconnect_until.has_value()) reconnect_until = transport::After(reconnect_timeout_);
+      if (next.status().code() != absl::StatusCode::kUnavailable || retry >= *reconnect_until)
         return Fail(next.status());
       std::this_thread::sleep_until(retry);
       if (Resume()) return false;
@@ -103,6 +109,7 @@ class SegmentStream {
   const typename Stream::Method method_;
   Request request_;
   const std::chrono::milliseconds timeout_;
+  const std::chrono::milliseconds reconnect_timeout_;
   std::optional<Stream> stream_;
   bool finished_ = false;
   absl::Status status_;

@@ -95,7 +95,7 @@ std::unique_ptr<SegmentReader> Segments::Query(std::string_view expression,
   v1::QueryRequest request = ToRequest(expression, options);
   request.set_accept_bitmaps(true);
   return std::unique_ptr<SegmentReader>(new SegmentReader(std::make_unique<SegmentReader::Impl>(
-      impl_->transport(), std::move(request), impl_->Timeout(options.timeout))));
+      impl_->transport(), std::move(request), options.timeout, impl_->timeout())));
 }
 
 std::unique_ptr<SegmentValueReader> Segments::QueryValues(std::string_view expression,
@@ -106,7 +106,7 @@ std::unique_ptr<SegmentValueReader> Segments::QueryValues(std::string_view expre
   request.set_key_pattern(std::string(key_pattern));
   return std::unique_ptr<SegmentValueReader>(
       new SegmentValueReader(std::make_unique<SegmentValueReader::Impl>(
-          impl_->transport(), std::move(request), impl_->Timeout(options.timeout))));
+          impl_->transport(), std::move(request), options.timeout, impl_->timeout())));
 }
 
 absl::StatusOr<SegmentCount> Segments::Count(std::string_view expression,

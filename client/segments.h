@@ -82,10 +82,12 @@ struct SegmentProgress {
 };
 
 struct SegmentQueryOptions {
-  uint64_t limit = 0;                                // at most so many ids; 0: all
-  std::optional<uint64_t> after;                     // only ids greater than this
-  bool fresh = false;                                // compute the result even if an equal one was kept
-  std::optional<std::chrono::milliseconds> timeout;  // the longest wait for the next part of the result
+  uint64_t limit = 0;             // at most so many ids; 0: all
+  std::optional<uint64_t> after;  // only ids greater than this
+  bool fresh = false;             // compute the result even if an equal one was kept
+  // The longest wait for the next part of the result. nullopt: as long as it takes, for ids that are far
+  // between may be minutes apart.
+  std::optional<std::chrono::milliseconds> timeout;
 };
 
 // The ids of an expression, ascending, as fast as one takes them.
@@ -102,8 +104,8 @@ class SegmentReader {
   bool Next(std::span<const uint64_t>& ids);
 
   // OK unless Next() returned false because of a failure. UNAVAILABLE if the server could not be reached
-  // again within the timeout, DEADLINE_EXCEEDED if it sent nothing for so long, INVALID_ARGUMENT for a bad
-  // expression, NOT_FOUND for a segment that does not exist.
+  // again within Client::Options::timeout, DEADLINE_EXCEEDED if it sent nothing for longer than the timeout,
+  // INVALID_ARGUMENT for a bad expression, NOT_FOUND for a segment that does not exist.
   const absl::Status& status() const;
 
   // From any thread.

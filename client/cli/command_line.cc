@@ -63,11 +63,8 @@ CLI::Option* AddIfPresent(CLI::App* app, Condition& target) {
 }
 
 CLI::Option* AddIfVersion(CLI::App* app, Condition& target) {
-  return app
-      ->add_option_function<Version>(
-          "--if-version", [&target](const Version& version) { target = Condition::IfVersion(version); },
-          "Only if the value has this version")
-      ->type_name("VERSION");
+  const auto set = [&target](const Version& version) { target = Condition::IfVersion(version); };
+  return AddNumber(app, "--if-version", set, "Only if the value has this version")->type_name("VERSION");
 }
 
 void AddGet(CLI::App& app, GetCommand& get) {
@@ -117,7 +114,9 @@ void AddReaders(CLI::App& app, Words& words) {
   CLI::App* scan = app.add_subcommand("scan", "List keys and values, in no useful order");
   scan->add_option("--prefix", words.scan.prefix, "Only keys that begin so (the server still reads all)")
       ->type_name("TEXT");
-  scan->add_option("--limit", words.scan.limit, "Stop after this many keys")->type_name("COUNT");
+  AddNumber(
+      scan, "--limit", [&words](uint64_t limit) { words.scan.limit = limit; }, "Stop after this many keys")
+      ->type_name("COUNT");
   scan->add_flag("--keys-only", words.scan.keys_only, "Keys only, one a line");
 
   app.add_subcommand("stats", "Show what the server holds and has done");
@@ -296,6 +295,8 @@ std::variant<Invocation, Ending> ParseCommandLine(const std::vector<std::string>
   if (app.get_subcommands().empty())
     return Ending{kUsage, "thermocline: a command is missing; see thermocline help\n"};
   if (app.got_subcommand("help")) return Help(words.help_topic);
+  if (app.got_subcommand("segment") && app.get_subcommand("segment")->get_subcommands().empty())
+    return Ending{kUsage, "thermocline: a segment command is missing; see thermocline help segment\n"};
   words.invocation.command = Choose(app, words);
   const TlsOptions& files = words.tls_files;
   if (words.tls || !files.ca_file.empty() || !files.certificate_file.empty() || !files.key_file.empty()) {

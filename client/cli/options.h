@@ -1,6 +1,8 @@
 #pragma once
 
+#include <charconv>
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,6 +26,24 @@ void AddDuration(CLI::App* app, const std::string& name, Duration& target, const
          },
          description)
       ->type_name("TIME");
+}
+
+// A whole number without a sign, which is given to `set`. The library's own reading of one takes -1 for the
+// largest there is.
+template <class Set>
+CLI::Option* AddNumber(CLI::App* app, const std::string& name, Set set, const std::string& description) {
+  return app->add_option_function<std::string>(
+      name,
+      [set, name](const std::string& text) {
+        uint64_t number = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+        if (error != std::errc() || end != text.data() + text.size()) {
+          throw CLI::ValidationError(
+              name, fmt::format("\"{}\" is not a whole number from 0 to 18446744073709551615", text));
+        }
+        set(number);
+      },
+      description);
 }
 
 // An option that takes one of a few words.

@@ -69,8 +69,12 @@ void AddFresh(CLI::App* app, bool& fresh) {
 }
 
 void AddRange(CLI::App* app, SegmentQueryOptions& options) {
-  app->add_option("--limit", options.limit, "Stop after this many ids")->type_name("COUNT");
-  app->add_option("--after", options.after, "Only ids greater than this one")->type_name("ID");
+  AddNumber(
+      app, "--limit", [&options](uint64_t limit) { options.limit = limit; }, "Stop after this many ids")
+      ->type_name("COUNT");
+  AddNumber(
+      app, "--after", [&options](uint64_t id) { options.after = id; }, "Only ids greater than this one")
+      ->type_name("ID");
   AddFresh(app, options.fresh);
 }
 
@@ -230,7 +234,7 @@ void AddStoreAndDrop(CLI::App* segment, SegmentCommand& command) {
 
 void AddSegmentCommands(CLI::App& app, SegmentCommand& command) {
   CLI::App* segment = app.add_subcommand("segment", "Named sets of ids: load, combine and query them");
-  segment->require_subcommand(1);
+  segment->require_subcommand(0, 1);
   AddOrRemove(segment, command, SegmentChangeCommand::Kind::kAdd, "add",
               "Add ids to a segment; it is made if there is none",
               "  thermocline segment add city:ny 17 42\n"

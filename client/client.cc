@@ -9,6 +9,8 @@
 #include "client/batch.h"
 #include "client/conversion.h"
 #include "client/scanner_impl.h"
+#include "client/segments.h"
+#include "client/segments_impl.h"
 #include "client/transport.h"
 
 namespace thermocline {
@@ -34,7 +36,9 @@ transport::Transport::Done<v1::WriteResponse> OnWritten(Client::WriteDone done) 
 class Client::Impl {
  public:
   Impl(const Options& options, std::unique_ptr<transport::Transport> transport)
-      : timeout_(options.timeout), transport_(std::move(transport)) {}
+      : timeout_(options.timeout),
+        transport_(std::move(transport)),
+        segments_(new Segments(std::make_unique<Segments::Impl>(*transport_, timeout_))) {}
 
   std::chrono::milliseconds Timeout(std::optional<std::chrono::milliseconds> timeout) const {
     return timeout.value_or(timeout_);
@@ -43,10 +47,12 @@ class Client::Impl {
     return transport::After(Timeout(timeout));
   }
   transport::Transport& transport() { return *transport_; }
+  Segments& segments() { return *segments_; }
 
  private:
   const std::chrono::milliseconds timeout_;
   const std::unique_ptr<transport::Transport> transport_;
+  const std::unique_ptr<Segments> segments_;
 };
 
 Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -162,5 +168,7 @@ absl::StatusOr<CompactionReport> Client::Compact(const CompactOptions& options) 
   if (!answer.ok()) return answer.status();
   return conversion::ToReport(*answer);
 }
+
+Segments& Client::segments() { return impl_->segments(); }
 
 }  // namespace thermocline

@@ -158,6 +158,8 @@ struct TlsOptions {
   std::string key_file;          // of the certificate
 };
 
+class Segments;
+
 // A connection to one Thermocline server. Thread-safe: share one between all threads, and it is as cheap as
 // it gets: what they ask for at the same time travels together.
 //
@@ -247,6 +249,9 @@ class Client {
 
   using BatchWriteDone = absl::AnyInvocable<void(WriteResults)>;
   void BatchWriteAsync(std::vector<Write> writes, BatchWriteDone done, const BatchWriteOptions& options = {});
+
+  // Named sets of ids; client/segments.h. Valid as long as this.
+  Segments& segments();
 
  private:
   class Impl;

@@ -5,7 +5,6 @@
 
 #include "client/client.h"
 #include "client/conversion.h"
-#include "client/page_stream.h"
 #include "client/scanner_impl.h"
 
 namespace thermocline {
@@ -40,10 +39,11 @@ absl::Status Scanner::Impl::FetchPage() {
   for (;;) {
     if (!stream_.has_value()) {
       request_.set_limit(remaining_);
-      stream_.emplace(transport_, request_);
+      auto* calls = transport_.key_value().async();
+      stream_.emplace(calls, &v1::KeyValue::StubInterface::async_interface::Scan, request_);
     }
-    absl::StatusOr<std::optional<v1::ScanResponse>> page = stream_->Next(deadline);
-    if (page.ok()) return Accept(*std::move(page));
+    const absl::StatusOr<bool> page = stream_->Next(deadline, page_);
+    if (page.ok()) return Accept(!*page);
     stream_.reset();
     const transport::Deadline next = std::chrono::system_clock::now() + backoff.Next();
     if (page.status().code() != absl::StatusCode::kUnavailable || next >= deadline) return page.status();
@@ -51,13 +51,12 @@ absl::Status Scanner::Impl::FetchPage() {
   }
 }
 
-absl::Status Scanner::Impl::Accept(std::optional<v1::ScanResponse> page) {
-  page_.Clear();
-  if (!page.has_value()) {
+absl::Status Scanner::Impl::Accept(bool ended) {
+  if (ended) {
+    page_.Clear();
     finished_ = true;
     return absl::InternalError("the server ended the scan without saying that it is done");
   }
-  page_ = *std::move(page);
   request_.set_cursor(page_.cursor());
   finished_ = page_.done();
   if (limited_) {

@@ -7,9 +7,9 @@
 #include "absl/status/status.h"
 
 #include "client/client.h"
-#include "client/page_stream.h"
+#include "client/read_stream.h"
 #include "client/transport.h"
-#include "thermocline/v1/key_value.pb.h"
+#include "thermocline/v1/key_value.grpc.pb.h"
 
 namespace thermocline {
 
@@ -25,14 +25,17 @@ class Scanner::Impl {
   const std::string& cursor() const { return cursor_; }
 
  private:
+  using Stream =
+      transport::ReadStream<v1::KeyValue::StubInterface::async_interface, v1::ScanRequest, v1::ScanResponse>;
+
   // Brings the next page, over a new connection if the old one is broken.
   absl::Status FetchPage();
-  absl::Status Accept(std::optional<v1::ScanResponse> page);
+  absl::Status Accept(bool ended);
 
   transport::Transport& transport_;
   const std::chrono::milliseconds timeout_;
   v1::ScanRequest request_;  // its cursor is behind page_
-  std::optional<transport::PageStream> stream_;
+  std::optional<Stream> stream_;
 
   v1::ScanResponse page_;
   int position_ = -1;      // of the current entry in page_

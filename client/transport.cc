@@ -2,15 +2,14 @@
 
 #include <algorithm>
 #include <fstream>
-#include <functional>
 #include <iterator>
 #include <optional>
 #include <random>
 #include <utility>
 
 #include "fmt/format.h"
-#include "grpcpp/alarm.h"
 
+#include "client/call.h"
 #include "grpc/grpc.h"
 
 namespace thermocline::transport {
@@ -76,89 +75,6 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& server,
   return grpc::CreateCustomChannel(server, credentials, arguments);
 }
 
-struct Repetition {
-  // For what is sent once, gRPC waits for the connection: whatever fails after that has an unknown outcome.
-  bool wait_for_connection;
-  Deadline until;  // repeat on UNAVAILABLE
-};
-
-Repetition SendOnce() { return {true, Deadline::min()}; }
-Repetition RepeatUntil(Deadline deadline) { return {false, deadline}; }
-
-// One unary call with its repetitions; deletes itself after `done`.
-template <class Calls, class Request, class Response>
-class Call {
- public:
-  using Method = void (Calls::*)(grpc::ClientContext*, const Request*, Response*,
-                                 std::function<void(grpc::Status)>);
-
-  Call(InFlight& in_flight, Calls* calls, Method method, Request request, Repetition repetition,
-       Deadline deadline, Transport::Done<Response> done)
-      : in_flight_(in_flight),
-        calls_(calls),
-        method_(method),
-        request_(std::move(request)),
-        repetition_(repetition),
-        deadline_(deadline),
-        done_(std::move(done)) {}
-
-  void Attempt() {
-    context_.emplace();
-    context_->set_deadline(deadline_);
-    context_->set_wait_for_ready(repetition_.wait_for_connection);
-    response_.Clear();
-    (calls_->*method_)(&*context_, &request_, &response_,
-                       [this](const grpc::Status& status) { OnStatus(status); });
-  }
-
- private:
-  void OnStatus(const grpc::Status& status) {
-    if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
-      const Deadline next = std::chrono::system_clock::now() + backoff_.Next();
-      if (next < repetition_.until) {
-        pause_.emplace();
-        pause_->Set(next, [this](bool) { Attempt(); });
-        return;
-      }
-    }
-    Finish(status);
-  }
-
-  void Finish(const grpc::Status& status) {
-    InFlight& in_flight = in_flight_;
-    if (status.ok()) {
-      done_(std::move(response_));
-    } else {
-      done_(ToStatus(status));
-    }
-    delete this;
-    in_flight.Leave();
-  }
-
-  InFlight& in_flight_;
-  Calls* const calls_;
-  const Method method_;
-  const Request request_;
-  const Repetition repetition_;
-  const Deadline deadline_;
-  Transport::Done<Response> done_;
-  Backoff backoff_;
-  Response response_;
-  std::optional<grpc::ClientContext> context_;
-  std::optional<grpc::Alarm> pause_;
-};
-
-template <class Calls, class Request, class Response>
-void Start(InFlight& in_flight, Calls* calls,
-           void (Calls::*method)(grpc::ClientContext*, const Request*, Response*,
-                                 std::function<void(grpc::Status)>),
-           Request request, Repetition repetition, Deadline deadline, Transport::Done<Response> done) {
-  in_flight.Enter();
-  auto* call = new Call<Calls, Request, Response>(in_flight, calls, method, std::move(request), repetition,
-                                                  deadline, std::move(done));
-  call->Attempt();
-}
-
 }  // namespace
 
 Deadline After(std::chrono::milliseconds timeout) {
@@ -203,9 +119,16 @@ absl::StatusOr<std::unique_ptr<Transport>> Transport::Open(const std::string& se
 Transport::Transport(const std::shared_ptr<grpc::Channel>& channel)
     : key_value_(v1::KeyValue::NewStub(channel)),
       admin_(v1::Admin::NewStub(channel)),
+      segments_(v1::Segments::NewStub(channel)),
+      channel_(channel),
       pipeline_(*key_value_, [this](Operation operation) { SendUnary(std::move(operation)); }) {}
 
 Transport::~Transport() { in_flight_.AwaitNone(); }
+
+absl::Status Transport::AwaitConnection(Deadline deadline) {
+  if (channel_->WaitForConnected(deadline)) return absl::OkStatus();
+  return absl::UnavailableError("the server cannot be reached; nothing was sent");
+}
 
 template <class Response>
 Done<Response> Transport::Counted(Done<Response> done) {

@@ -17,6 +17,7 @@
 #include "client/transport_types.h"
 #include "thermocline/v1/admin.grpc.pb.h"
 #include "thermocline/v1/key_value.grpc.pb.h"
+#include "thermocline/v1/segments.grpc.pb.h"
 
 // How messages travel between client and server: connection, deadlines, repetition. Private to the client.
 namespace thermocline::transport {
@@ -76,12 +77,18 @@ class Transport {
   void Delete(v1::DeleteRequest request, Deadline deadline, Done<v1::WriteResponse> done);
   void BatchWrite(v1::BatchWriteRequest request, Deadline deadline, Done<v1::BatchWriteResponse> done);
 
-  // Scan calls are made by PageStream.
+  // For calls that others make: streams, and those of segments. A unary call counts in in_flight().
   v1::KeyValue::StubInterface& key_value() { return *key_value_; }
+  v1::Segments::StubInterface& segments() { return *segments_; }
+  InFlight& in_flight() { return in_flight_; }
+  // UNAVAILABLE if there is no connection until then. Blocks.
+  absl::Status AwaitConnection(Deadline deadline);
 
  private:
   const std::unique_ptr<v1::KeyValue::StubInterface> key_value_;
   const std::unique_ptr<v1::Admin::StubInterface> admin_;
+  const std::unique_ptr<v1::Segments::StubInterface> segments_;
+  const std::shared_ptr<grpc::Channel> channel_;
   InFlight in_flight_;
   Pipeline pipeline_;
 

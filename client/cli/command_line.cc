@@ -7,12 +7,11 @@
 #include "CLI/CLI.hpp"
 #include "fmt/format.h"
 
-#include "client/cli/text.h"
+#include "client/cli/options.h"
+#include "client/cli/segment_command_line.h"
 
 namespace thermocline::cli {
 namespace {
-
-using std::chrono::milliseconds;
 
 constexpr const char* kName = "thermocline";
 constexpr const char* kDescription = "Talks to a Thermocline server.";
@@ -27,7 +26,7 @@ Exit codes:
   1  not found, condition not met, or --verify found a difference
   2  a wrong argument, or a file that cannot be read or written
   3  the server refused, failed, or cannot be reached
-  4  import rejected some of the records
+  4  some of the records or ids of an input were rejected
 
 Environment:
   THERMOCLINE_SERVER                                          the server, where --server is not given
@@ -45,45 +44,13 @@ struct Words {
   CompactCommand compact;
   ImportCommand import;
   ExportCommand export_;
+  SegmentCommand segment;
   std::string import_key;
   std::optional<Format> import_format;
-  std::string help_topic;
+  std::vector<std::string> help_topic;
   bool tls = false;
   TlsOptions tls_files;
 };
-
-template <class Duration>
-void AddDuration(CLI::App* app, const std::string& name, Duration& target, const std::string& description) {
-  app->add_option_function<std::string>(
-         name,
-         [&target, name](const std::string& text) {
-           const absl::StatusOr<milliseconds> duration = ParseDuration(text);
-           if (!duration.ok()) throw CLI::ValidationError(name, std::string(duration.status().message()));
-           target = *duration;
-         },
-         description)
-      ->type_name("TIME");
-}
-
-// An option that takes one of a few words.
-template <class Value>
-void AddChoice(CLI::App* app, const std::string& name, std::vector<std::pair<std::string, Value>> choices,
-               Value& target, const std::string& description) {
-  std::string words;
-  for (const auto& [word, value] : choices) words += (words.empty() ? "" : "|") + word;
-  app->add_option_function<std::string>(
-         name,
-         [&target, name, words, choices = std::move(choices)](const std::string& text) {
-           for (const auto& [word, value] : choices) {
-             if (word != text) continue;
-             target = value;
-             return;
-           }
-           throw CLI::ValidationError(name, fmt::format("\"{}\" is none of {}", text, words));
-         },
-         description)
-      ->type_name(words);
-}
 
 void AddDurability(CLI::App* app, Durability& target) {
   AddChoice<Durability>(app, "--durability", {{"sync", Durability::kSync}, {"memory", Durability::kMemory}},
@@ -96,11 +63,8 @@ CLI::Option* AddIfPresent(CLI::App* app, Condition& target) {
 }
 
 CLI::Option* AddIfVersion(CLI::App* app, Condition& target) {
-  return app
-      ->add_option_function<Version>(
-          "--if-version", [&target](const Version& version) { target = Condition::IfVersion(version); },
-          "Only if the value has this version")
-      ->type_name("VERSION");
+  const auto set = [&target](const Version& version) { target = Condition::IfVersion(version); };
+  return AddNumber(app, "--if-version", set, "Only if the value has this version")->type_name("VERSION");
 }
 
 void AddGet(CLI::App& app, GetCommand& get) {
@@ -150,7 +114,9 @@ void AddReaders(CLI::App& app, Words& words) {
   CLI::App* scan = app.add_subcommand("scan", "List keys and values, in no useful order");
   scan->add_option("--prefix", words.scan.prefix, "Only keys that begin so (the server still reads all)")
       ->type_name("TEXT");
-  scan->add_option("--limit", words.scan.limit, "Stop after this many keys")->type_name("COUNT");
+  AddNumber(
+      scan, "--limit", [&words](uint64_t limit) { words.scan.limit = limit; }, "Stop after this many keys")
+      ->type_name("COUNT");
   scan->add_flag("--keys-only", words.scan.keys_only, "Keys only, one a line");
 
   app.add_subcommand("stats", "Show what the server holds and has done");
@@ -244,6 +210,10 @@ Command Choose(const CLI::App& app, Words& words) {
     if (app.count("--timeout") > 0) words.compact.options.timeout = words.invocation.timeout;
     return words.compact;
   }
+  if (name == "segment") {
+    if (app.count("--timeout") > 0) SetTimeout(words.segment, words.invocation.timeout);
+    return std::move(words.segment);
+  }
   if (name == "import") return std::move(words.import);
   if (name == "export") return std::move(words.export_);
   return StatsCommand();
@@ -270,29 +240,41 @@ void AddCommands(CLI::App& app, Words& words) {
       ->type_name("FILE");
   words.invocation.timeout = std::chrono::seconds(10);
   AddDuration(&app, "--timeout", words.invocation.timeout,
-              "Longest wait for an answer, as 500ms or 1m (default 10s; compact waits until it is over)");
+              "Longest wait for an answer, as 500ms or 1m (default 10s; long work, such as compact or a "
+              "query, takes as long as it takes)");
   app.add_flag("--json", words.invocation.json, "Output for programs");
   AddGet(app, words.get);
   AddSet(app, words.set);
   AddDel(app, words.del);
   AddReaders(app, words);
   AddImport(app, words);
+  AddSegmentCommands(app, words.segment);
   app.add_subcommand("help", "Print this, or how a command is used")
-      ->add_option("COMMAND", words.help_topic, "The command");
+      ->add_option("COMMAND", words.help_topic, "The command, as in 'help segment query'");
   app.footer(kFooter);
 }
 
-Ending Help(const std::string& topic) {
+Ending Help(const std::vector<std::string>& topic) {
   // An app that has parsed its words prints the help of their command, whatever it is asked for.
   CLI::App app(kDescription, kName);
   Words words;
   AddCommands(app, words);
-  if (topic.empty()) return {kOk, app.help()};
-  const std::vector<CLI::App*> commands =
-      app.get_subcommands([&](CLI::App* sub) { return sub->get_name() == topic; });
-  if (commands.empty())
-    return {kUsage, fmt::format("thermocline: there is no command \"{}\"; see thermocline help\n", topic)};
-  return {kOk, commands.front()->help(kName)};
+  CLI::App* command = &app;
+  std::string path;
+  for (const std::string& name : topic) {
+    if (!path.empty()) path += " ";
+    const std::vector<CLI::App*> found =
+        command->get_subcommands([&](CLI::App* sub) { return sub->get_name() == name; });
+    if (found.empty()) {
+      return {kUsage,
+              fmt::format("thermocline: there is no command \"{}{}\"; see thermocline help\n", path, name)};
+    }
+    command = found.front();
+    path += name;
+  }
+  // The name before that of the command, as in "thermocline segment query".
+  const std::string before = topic.size() > 1 ? fmt::format("{} {}", kName, topic.front()) : kName;
+  return {kOk, command == &app ? app.help() : command->help(before)};
 }
 
 }  // namespace
@@ -313,6 +295,8 @@ std::variant<Invocation, Ending> ParseCommandLine(const std::vector<std::string>
   if (app.get_subcommands().empty())
     return Ending{kUsage, "thermocline: a command is missing; see thermocline help\n"};
   if (app.got_subcommand("help")) return Help(words.help_topic);
+  if (app.got_subcommand("segment") && app.get_subcommand("segment")->get_subcommands().empty())
+    return Ending{kUsage, "thermocline: a segment command is missing; see thermocline help segment\n"};
   words.invocation.command = Choose(app, words);
   const TlsOptions& files = words.tls_files;
   if (words.tls || !files.ca_file.empty() || !files.certificate_file.empty() || !files.key_file.empty()) {

@@ -15,7 +15,6 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr size_t kShownKeyBytes = 200;
-constexpr size_t kShownValueBytes = 120;
 
 void PrintJson(const ordered_json& object, Io& io) { io.out << object.dump() << "\n"; }
 
@@ -69,8 +68,19 @@ ExitCode NotFound(const std::string& key, Context& context) {
 }
 
 ExitCode FailCall(const absl::Status& status, Io& io) {
-  io.err << "thermocline: " << FormatStatus(status) << "\n";
-  return status.code() == absl::StatusCode::kInvalidArgument ? kUsage : kServer;
+  std::string text = FormatStatus(status);
+  // The message of a bad expression has a line of it, and one with a caret below the place.
+  for (size_t end = text.find('\n'); end != std::string::npos; end = text.find('\n', end + 1))
+    text.insert(end + 1, "  ");
+  io.err << "thermocline: " << text << "\n";
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+      return kUsage;
+    case absl::StatusCode::kNotFound:
+      return kNo;
+    default:
+      return kServer;
+  }
 }
 
 ExitCode FailFile(const absl::Status& status, Io& io) {

@@ -11,6 +11,9 @@
 // One function for each command. They write results to io.out and what went wrong to io.err.
 namespace thermocline::cli {
 
+// As much of a value as is printed for people.
+inline constexpr size_t kShownValueBytes = 120;
+
 struct Context {
   Client& client;
   Io& io;
@@ -26,10 +29,12 @@ ExitCode Execute(const StatsCommand& command, Context& context);
 ExitCode Execute(const CompactCommand& command, Context& context);
 ExitCode Execute(const ImportCommand& command, Context& context);
 ExitCode Execute(const ExportCommand& command, Context& context);
+ExitCode Execute(const SegmentCommand& command, Context& context);
 
 // Tells that a key is not there.
 ExitCode NotFound(const std::string& key, Context& context);
-// Prints the failure of a call; returns the exit code for it.
+// Prints the failure of a call, with further lines of its message below each other; returns the exit code for
+// it.
 ExitCode FailCall(const absl::Status& status, Io& io);
 // Prints the failure of a file; returns the exit code for it.
 ExitCode FailFile(const absl::Status& status, Io& io);

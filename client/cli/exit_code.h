@@ -8,7 +8,7 @@ enum ExitCode : int {
   kNo = 1,        // not found, condition not met, or --verify found a difference
   kUsage = 2,     // a wrong argument, or a file that cannot be read or written
   kServer = 3,    // the server refused, failed, or cannot be reached
-  kRejected = 4,  // an import rejected some of its records
+  kRejected = 4,  // some of the records or ids of an input were rejected
 };
 
 }  // namespace thermocline::cli

@@ -28,10 +28,10 @@ ExitCode Execute(const ExportCommand& command, Context& context) {
   std::optional<Progress> progress;
   if (!context.io.out_is_terminal || !command.output.empty()) {
     progress.emplace(context.io.err, context.io.err_is_terminal, [&] {
-      return ProgressState{.records = records,
+      return ProgressLine({.records = records,
                            .bytes = bytes,
                            .elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(
-                               std::chrono::steady_clock::now() - begin)};
+                               std::chrono::steady_clock::now() - begin)});
     });
   }
   const auto scan = context.client.Scan({.prefix = command.prefix});
@@ -45,6 +45,7 @@ ExitCode Execute(const ExportCommand& command, Context& context) {
   progress.reset();
   if (!scan->status().ok()) return FailCall(scan->status(), context.io);
   if (!out) {
+    if (command.output.empty() && ReaderHasLeft(context.io)) return kOk;
     const std::string name = command.output.empty() ? "standard output" : command.output;
     return FailFile(absl::UnavailableError("cannot write to " + name), context.io);
   }

@@ -161,7 +161,7 @@ ExitCode Execute(const ImportCommand& command, Context& context) {
       return FailFile(opened, io);
   }
   Progress progress(io.err, io.err_is_terminal, [&] {
-    return ProgressState{report.done(), (*source)->consumed(), (*source)->size(), Since(begin)};
+    return ProgressLine({report.done(), (*source)->consumed(), (*source)->size(), Since(begin)});
   });
   display = &progress;
   {

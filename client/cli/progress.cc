@@ -30,22 +30,26 @@ std::string Remaining(const ProgressState& state) {
 
 }  // namespace
 
+std::string ProgressBar(double part) {
+  const auto filled = static_cast<size_t>(part * kBarWidth);
+  return fmt::format("[{}{}] {:3.0f} %", std::string(filled, '#'), std::string(kBarWidth - filled, '-'),
+                     part * 100);
+}
+
 std::string ProgressLine(const ProgressState& state) {
-  std::string done =
-      fmt::format("{} records  {}/s  {}", FormatCount(state.records), Rate(state), FormatBytes(state.bytes));
+  std::string done = fmt::format("{} {}  {}/s  {}", FormatCount(state.records), state.what, Rate(state),
+                                 FormatBytes(state.bytes));
   if (!state.total_bytes.has_value()) return done;
   // A file may grow while it is read.
   const double part = state.bytes >= *state.total_bytes
                           ? 1
                           : static_cast<double>(state.bytes) / static_cast<double>(*state.total_bytes);
-  const auto filled = static_cast<size_t>(part * kBarWidth);
-  return fmt::format("[{}{}] {:3.0f} %  {} of {}{}", std::string(filled, '#'),
-                     std::string(kBarWidth - filled, '-'), part * 100, done, FormatBytes(*state.total_bytes),
+  return fmt::format("{}  {} of {}{}", ProgressBar(part), done, FormatBytes(*state.total_bytes),
                      Remaining(state));
 }
 
-Progress::Progress(std::ostream& out, bool terminal, std::function<ProgressState()> state)
-    : out_(out), terminal_(terminal), state_(std::move(state)), thread_([this] { Show(); }) {}
+Progress::Progress(std::ostream& out, bool terminal, std::function<std::string()> line)
+    : out_(out), terminal_(terminal), line_(std::move(line)), thread_([this] { Show(); }) {}
 
 Progress::~Progress() { Stop(); }
 
@@ -68,7 +72,7 @@ void Progress::Show() {
   std::unique_lock lock(mutex_);
   while (!stopped_.wait_for(lock, terminal_ ? kRedraw : kPlainLine, [this] { return stop_; })) {
     Erase();
-    out_ << ProgressLine(state_()) << (terminal_ ? "" : "\n") << std::flush;
+    out_ << line_() << (terminal_ ? "" : "\n") << std::flush;
   }
   Erase();
 }

@@ -18,7 +18,11 @@ struct ProgressState {
   uint64_t bytes = 0;                   // of the input
   std::optional<uint64_t> total_bytes;  // nullopt: unknown, as of a pipe
   std::chrono::milliseconds elapsed{0};
+  std::string_view what = "records";
 };
+
+// "[#####---------------]  25 %": `part` of a bar, from 0 to 1.
+std::string ProgressBar(double part);
 
 // "[########------------]  42 %  63 000 records  41 000/s  7.2 MiB of 17.1 MiB  2.1 s left"
 std::string ProgressLine(const ProgressState& state);
@@ -27,8 +31,8 @@ std::string ProgressLine(const ProgressState& state);
 // seconds. Thread-safe.
 class Progress {
  public:
-  // `state` is called from a thread of this object until it is stopped.
-  Progress(std::ostream& out, bool terminal, std::function<ProgressState()> state);
+  // `line` says how far the job is; it is called from a thread of this object until it is stopped.
+  Progress(std::ostream& out, bool terminal, std::function<std::string()> line);
   ~Progress();
 
   // Prints a line of its own.
@@ -43,7 +47,7 @@ class Progress {
 
   std::ostream& out_;
   const bool terminal_;
-  const std::function<ProgressState()> state_;
+  const std::function<std::string()> line_;
   std::mutex mutex_;
   std::condition_variable stopped_;
   bool stop_ = false;

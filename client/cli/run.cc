@@ -25,6 +25,7 @@ ExitCode Run(const std::vector<std::string>& arguments, Io& io) {
   const ExitCode code =
       std::visit([&](const auto& command) { return Execute(command, context); }, invocation.command);
   io.out.flush();
+  if (!io.out && ReaderHasLeft(io)) return code;
   if (!io.out) return FailFile(absl::UnavailableError("cannot write to standard output"), io);
   return code;
 }

@@ -27,6 +27,7 @@ void ScriptedServer::Start(int port) {
   builder.AddListeningPort("127.0.0.1:" + std::to_string(port), grpc::InsecureServerCredentials(), &port_);
   builder.RegisterService(this);
   builder.RegisterService(&admin_);
+  builder.RegisterService(&segments);
   server_ = builder.BuildAndStart();
   ASSERT_NE(server_, nullptr);
 }

@@ -7,6 +7,7 @@
 
 #include "grpcpp/grpcpp.h"
 
+#include "tests/client/scripted_segments.h"
 #include "thermocline/v1/admin.grpc.pb.h"
 #include "thermocline/v1/key_value.grpc.pb.h"
 
@@ -30,6 +31,7 @@ class ScriptedServer final : public v1::KeyValue::Service {
   ScanScript scan;
   Script<v1::StatsRequest, v1::StatsResponse> stats;  // without it, the server only says that it is alive
   std::function<grpc::Status(v1::CompactResponse&, grpc::ServerContext&)> compact;
+  ScriptedSegments segments;
   bool has_pipeline = true;
   grpc::Status pipeline_fails;              // if not OK: what a pipeline ends with at its first message
   std::atomic<int> pipelines = 0;           // that were opened

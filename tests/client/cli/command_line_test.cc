@@ -90,6 +90,77 @@ TEST(CommandLine, UnderstandsImport) {
   EXPECT_EQ(std::get<ImportCommand>(exported.command).shape.format, Format::kExport);
 }
 
+template <class Words>
+Words ParseSegment(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), "segment");
+  const Invocation invocation = Parse(arguments);
+  const auto& words = std::get<SegmentCommand>(invocation.command);
+  if (std::holds_alternative<Words>(words)) return std::get<Words>(words);
+  ADD_FAILURE() << "another command";
+  return {};
+}
+
+TEST(CommandLine, UnderstandsSegmentChanges) {
+  using Kind = SegmentChangeCommand::Kind;
+  auto change =
+      ParseSegment<SegmentChangeCommand>({"add", "s", "1", "18446744073709551615", "--count-changed"});
+  EXPECT_EQ(change.kind, Kind::kAdd);
+  EXPECT_EQ(change.segment, "s");
+  EXPECT_EQ(change.ids, (std::vector<uint64_t>{1, ~uint64_t{0}}));
+  EXPECT_TRUE(change.options.count_changed);
+  EXPECT_EQ(change.options.timeout, std::nullopt);
+  change = ParseSegment<SegmentChangeCommand>(
+      {"remove", "s", "--from", "f.csv", "--field", "u", "--timeout", "2s"});
+  EXPECT_EQ(change.kind, Kind::kRemove);
+  EXPECT_EQ(change.file, "f.csv");
+  EXPECT_EQ(change.shape.format, IdFormat::kCsv);
+  EXPECT_EQ(change.shape.field, "u");
+  EXPECT_EQ(change.options.timeout, milliseconds(2000));
+  change =
+      ParseSegment<SegmentChangeCommand>({"load", "s", "f.csv", "--format", "lines", "--on-error", "stop"});
+  EXPECT_EQ(change.kind, Kind::kLoad);
+  EXPECT_EQ(change.shape.format, IdFormat::kLines);
+  EXPECT_EQ(change.shape.field, "id");
+  EXPECT_TRUE(change.stop_on_error);
+  EXPECT_EQ(ParseSegment<SegmentChangeCommand>({"load", "s", "-", "--append"}).kind, Kind::kAdd);
+}
+
+TEST(CommandLine, UnderstandsSegmentQueries) {
+  const auto query =
+      ParseSegment<SegmentQueryCommand>({"query", "a - b", "--limit", "3", "--after", "0", "--fresh"});
+  EXPECT_EQ(query.expression, "a - b");
+  EXPECT_EQ(query.options.limit, 3U);
+  EXPECT_EQ(query.options.after, 0U);
+  EXPECT_TRUE(query.options.fresh);
+  EXPECT_EQ(ParseSegment<SegmentQueryCommand>({"query", "a"}).options.after, std::nullopt);
+  const auto values = ParseSegment<SegmentValuesCommand>({"values", "a", "--key", "u:{id}", "--only-found"});
+  EXPECT_EQ(values.key_pattern, "u:{id}");
+  EXPECT_TRUE(values.only_found);
+  EXPECT_TRUE(ParseSegment<SegmentExplainCommand>({"explain", "a", "--execute"}).options.execute);
+  const auto store = ParseSegment<SegmentStoreCommand>({"store", "s", "a | b"});
+  EXPECT_EQ(store.segment, "s");
+  EXPECT_EQ(store.expression, "a | b");
+  EXPECT_EQ(ParseSegment<SegmentListCommand>({"list"}).prefix, "");
+  EXPECT_EQ(ParseSegment<SegmentDropCommand>({"drop", "a", "b"}).segments,
+            (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(ParseSegment<SegmentDescribeCommand>({"describe", "a"}).segment, "a");
+  EXPECT_TRUE(ParseSegment<SegmentCountCommand>({"count", "a", "--fresh"}).options.fresh);
+}
+
+TEST(CommandLine, NamesMistakesAboutSegments) {
+  EXPECT_THAT(Refusal({"segment"}), HasSubstr("help segment"));
+  EXPECT_THAT(Refusal({"segment", "fly"}), HasSubstr("fly"));
+  EXPECT_THAT(Refusal({"segment", "add", "s"}), HasSubstr("IDS or --from"));
+  EXPECT_THAT(Refusal({"segment", "add", "s", "1", "x"}), HasSubstr("\"x\" is not an id"));
+  EXPECT_THAT(Refusal({"segment", "add", "s", "18446744073709551616"}), HasSubstr("is not an id"));
+  EXPECT_THAT(Refusal({"segment", "load", "s"}), HasSubstr("FILE"));
+  EXPECT_THAT(Refusal({"segment", "query", "a", "b"}), HasSubstr("b"));
+  EXPECT_THAT(Refusal({"segment", "query", "a", "--after", "-1"}), HasSubstr("\"-1\" is not a whole number"));
+  EXPECT_THAT(Refusal({"segment", "values", "a"}), HasSubstr("--key"));
+  EXPECT_THAT(Refusal({"segment", "values", "a", "--key", "user"}), HasSubstr("no {id} in it"));
+  EXPECT_THAT(Refusal({"help", "segment", "fly"}), HasSubstr("no command \"segment fly\""));
+}
+
 TEST(CommandLine, NamesMistakes) {
   EXPECT_THAT(Refusal({}), HasSubstr("a command is missing"));
   EXPECT_THAT(Refusal({"fly"}), HasSubstr("fly"));
@@ -101,6 +172,8 @@ TEST(CommandLine, NamesMistakes) {
               HasSubstr("\"never\" is none of sync|memory"));
   EXPECT_THAT(Refusal({"set", "k", "v", "--if-absent", "--if-present"}), HasSubstr("--if-absent"));
   EXPECT_THAT(Refusal({"set", "k", "v", "--if-version", "x"}), HasSubstr("--if-version"));
+  EXPECT_THAT(Refusal({"set", "k", "v", "--if-version", "-1"}), HasSubstr("\"-1\" is not a whole number"));
+  EXPECT_THAT(Refusal({"scan", "--limit", "-1"}), HasSubstr("\"-1\" is not a whole number"));
   EXPECT_THAT(Refusal({"import", "x.ndjson"}), HasSubstr("--key"));
   EXPECT_THAT(Refusal({"import", "x.txt", "--key", "id"}), HasSubstr("--format"));
   EXPECT_THAT(Refusal({"import", "-", "--key", "id"}), HasSubstr("--format"));
@@ -128,6 +201,13 @@ TEST(CommandLine, Helps) {
   }
   for (const auto& arguments : {std::vector<std::string>{"help", "import"}, {"import", "--help"}}) {
     EXPECT_THAT(help(arguments), HasSubstr("--acked-log"));
+  }
+  EXPECT_THAT(help({"help", "segment"}), HasSubstr("A first session:"));
+  for (const auto& arguments :
+       {std::vector<std::string>{"help", "segment", "load"}, {"segment", "load", "--help"}}) {
+    EXPECT_THAT(help(arguments), HasSubstr("Usage: thermocline segment load "));
+    EXPECT_THAT(help(arguments), HasSubstr("--server"));
+    EXPECT_THAT(help(arguments), HasSubstr("Examples:"));
   }
 }
 

@@ -32,7 +32,7 @@ TEST(ProgressLine, HoldsAtTheEdges) {
 
 TEST(Progress, WritesNotesAsLinesAndLeavesNothingBehind) {
   std::ostringstream plain;
-  Progress display(plain, false, [] { return ProgressState(); });
+  Progress display(plain, false, [] { return std::string("line"); });
   display.Note("line 3: is not JSON");
   display.Stop();
   EXPECT_EQ(plain.str(), "line 3: is not JSON\n");
@@ -41,7 +41,7 @@ TEST(Progress, WritesNotesAsLinesAndLeavesNothingBehind) {
 TEST(Progress, ErasesItsLineOnATerminal) {
   std::ostringstream terminal;
   {
-    Progress display(terminal, true, [] { return ProgressState(); });
+    Progress display(terminal, true, [] { return std::string("line"); });
     display.Note("note");
   }
   EXPECT_THAT(terminal.str(), HasSubstr("\r\x1b[Knote\n"));

@@ -1,0 +1,261 @@
+#include "client/cli/segment_command_line.h"
+
+#include <memory>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "CLI/CLI.hpp"
+#include "fmt/format.h"
+
+#include "client/cli/options.h"
+
+namespace thermocline::cli {
+namespace {
+
+constexpr const char* kSegmentFooter = R"(
+A segment is a named set of ids: whole numbers from 0 to 18446744073709551615. Expressions combine segments:
+  'a & b'        ids in both           'a | b'        ids in either
+  'a - b'        ids in a but not b    '(a | b) & c'  parentheses
+  'bought:*'     all segments whose names begin with "bought:"
+  '"New York"'   quotes, for a name with spaces or other special characters
+& binds tighter than | and -; a minus stands between spaces. Put expressions in single quotes, for the shell.
+
+A first session:
+  thermocline segment add city:ny 1 2 3
+  thermocline segment load bought:2025 buyers.csv --field user_id
+  thermocline segment query 'city:ny & bought:2025'
+
+See thermocline help segment query, and so on.
+)";
+
+constexpr const char* kChangeFooter = R"(
+Ids may come in any order and more than once; sorted ones are fastest. A file has one id a line, unless its name
+ends with .csv, .ndjson, .jsonl or .json, or --format says so. All of the ids take effect at once, or none.
+
+Examples:
+)";
+
+constexpr const char* kIdFooter = R"(
+With --json each line is {"id":...}. Ids are numbers there, and some programs, JavaScript among them, do not read
+numbers above 9007199254740991 exactly.
+)";
+
+// Adds to what the help of every command ends with.
+void Extend(CLI::App* app, const std::string& footer) { app->footer(app->get_footer() + footer); }
+
+// Chooses the command when its words were parsed; `finish` checks what only makes sense together.
+template <class Kind, class Finish>
+void OnParsed(CLI::App* app, SegmentCommand& command, std::shared_ptr<Kind> words, Finish finish) {
+  app->callback([&command, words, finish] {
+    finish(*words);
+    command = *words;
+  });
+}
+
+template <class Kind>
+void OnParsed(CLI::App* app, SegmentCommand& command, std::shared_ptr<Kind> words) {
+  OnParsed(app, command, std::move(words), [](Kind&) {});
+}
+
+void AddName(CLI::App* app, std::string& name) { app->add_option("NAME", name, "The segment")->required(); }
+
+void AddExpression(CLI::App* app, std::string& expression) {
+  app->add_option("EXPR", expression, "Which ids; see thermocline help segment")->required();
+}
+
+void AddFresh(CLI::App* app, bool& fresh) {
+  app->add_flag("--fresh", fresh, "Compute the result even if one was kept from an equal expression");
+}
+
+void AddRange(CLI::App* app, SegmentQueryOptions& options) {
+  AddNumber(
+      app, "--limit", [&options](uint64_t limit) { options.limit = limit; }, "Stop after this many ids")
+      ->type_name("COUNT");
+  AddNumber(
+      app, "--after", [&options](uint64_t id) { options.after = id; }, "Only ids greater than this one")
+      ->type_name("ID");
+  AddFresh(app, options.fresh);
+}
+
+// What the change commands have in common. `format` is what --format says.
+void AddChange(CLI::App* app, SegmentChangeCommand& change, std::optional<IdFormat>& format) {
+  AddChoice<std::optional<IdFormat>>(app, "--format",
+                                     {{"lines", IdFormat::kLines},
+                                      {"ndjson", IdFormat::kNdjson},
+                                      {"json", IdFormat::kJson},
+                                      {"csv", IdFormat::kCsv}},
+                                     format, "Instead of what the file's name tells");
+  app->add_option("--field", change.shape.field, "The field or column that is the id")
+      ->type_name("NAME")
+      ->default_val("id");
+  AddChoice<bool>(app, "--on-error", {{"skip", false}, {"stop", true}}, change.stop_on_error,
+                  "At a line that is no id: skip it and report it (default), or stop and change nothing");
+  app->add_flag("--count-changed", change.options.count_changed,
+                "Also tell how many ids are new to the segment, or were in it (takes longer)");
+}
+
+void FinishFormat(SegmentChangeCommand& change, const std::optional<IdFormat>& format) {
+  change.shape.format = format.value_or(IdFormatOf(change.file));
+}
+
+void AddOrRemove(CLI::App* segment, SegmentCommand& command, SegmentChangeCommand::Kind kind,
+                 const char* name, const char* description, const char* examples) {
+  CLI::App* app = segment->add_subcommand(name, description);
+  Extend(app, std::string(kChangeFooter) + examples);
+  auto words = std::make_shared<SegmentChangeCommand>();
+  auto texts = std::make_shared<std::vector<std::string>>();
+  auto format = std::make_shared<std::optional<IdFormat>>();
+  words->kind = kind;
+  AddName(app, words->segment);
+  app->add_option("IDS", *texts, "The ids");
+  app->add_option("--from", words->file, "Read the ids of this file; - reads standard input")
+      ->type_name("FILE");
+  AddChange(app, *words, *format);
+  OnParsed(app, command, words, [texts, format](SegmentChangeCommand& change) {
+    if (texts->empty() && change.file.empty()) throw CLI::RequiredError("IDS or --from");
+    for (const std::string& text : *texts) {
+      const std::optional<uint64_t> id = ParseId(text);
+      if (!id.has_value()) {
+        throw CLI::ValidationError(
+            fmt::format("\"{}\" is not an id: that is a whole number from 0 to 18446744073709551615", text));
+      }
+      change.ids.push_back(*id);
+    }
+    FinishFormat(change, *format);
+  });
+}
+
+void AddLoad(CLI::App* segment, SegmentCommand& command) {
+  CLI::App* app = segment->add_subcommand("load", "Replace a segment by the ids of a file, or make it");
+  Extend(app, std::string(kChangeFooter) +
+                  "  thermocline segment load bought:2025 buyers.txt\n"
+                  "  thermocline segment load city:ny users.ndjson --field user_id\n"
+                  "  mysql -Ne 'select id from users' shop | thermocline segment load users - --append\n");
+  auto words = std::make_shared<SegmentChangeCommand>();
+  auto format = std::make_shared<std::optional<IdFormat>>();
+  words->kind = SegmentChangeCommand::Kind::kLoad;
+  AddName(app, words->segment);
+  app->add_option("FILE", words->file, "The file of ids; - reads standard input")->required();
+  app->add_flag_callback(
+      "--append", [words] { words->kind = SegmentChangeCommand::Kind::kAdd; },
+      "Add to the segment instead of replacing it");
+  AddChange(app, *words, *format);
+  OnParsed(app, command, words, [format](SegmentChangeCommand& change) { FinishFormat(change, *format); });
+}
+
+void AddQuery(CLI::App* segment, SegmentCommand& command) {
+  CLI::App* app = segment->add_subcommand("query", "Print the ids of an expression, ascending, one a line");
+  Extend(app, std::string(kIdFooter) +
+                  "\nExamples:\n"
+                  "  thermocline segment query '(city:ny & bought:2025) - bought:2026' > ids.txt\n"
+                  "  thermocline segment query 'bought:*' --limit 100 --after 7000000\n"
+                  "  thermocline segment query city:ny | head\n");
+  auto words = std::make_shared<SegmentQueryCommand>();
+  AddExpression(app, words->expression);
+  AddRange(app, words->options);
+  OnParsed(app, command, words);
+}
+
+void AddValues(CLI::App* segment, SegmentCommand& command) {
+  CLI::App* app = segment->add_subcommand(
+      "values", "Print the ids of an expression with the values that they have as keys");
+  Extend(app,
+         "\nEach line is an id, a tab and the beginning of the value, as `scan` prints it. With --json each "
+         "line is\n"
+         "an object with the whole value, and ids are numbers, which JavaScript reads exactly up to\n"
+         "9007199254740991.\n"
+         "\nExamples:\n"
+         "  thermocline segment values 'city:ny & bought:2025' --key 'user:{id}'\n"
+         "  thermocline segment values city:ny --key 'user:{id}' --only-found --json > users.ndjson\n");
+  auto words = std::make_shared<SegmentValuesCommand>();
+  AddExpression(app, words->expression);
+  app->add_option("--key", words->key_pattern, "The key of an id, with {id} where it stands: 'user:{id}'")
+      ->type_name("PATTERN")
+      ->required();
+  app->add_flag("--only-found", words->only_found, "Leave out ids whose key does not exist");
+  AddRange(app, words->options);
+  OnParsed(app, command, words, [](SegmentValuesCommand& values) {
+    if (values.key_pattern.find("{id}") == std::string::npos)
+      throw CLI::ValidationError("--key", "the pattern has no {id} in it; it looks like 'user:{id}'");
+  });
+}
+
+void AddReaders(CLI::App* segment, SegmentCommand& command) {
+  CLI::App* count = segment->add_subcommand("count", "Print how many ids an expression has");
+  Extend(count, "\nExample:\n  thermocline segment count 'city:ny - bought:*'\n");
+  auto count_words = std::make_shared<SegmentCountCommand>();
+  AddExpression(count, count_words->expression);
+  AddFresh(count, count_words->options.fresh);
+  OnParsed(count, command, count_words);
+
+  CLI::App* explain = segment->add_subcommand("explain", "Show how an expression is computed, step by step");
+  Extend(explain,
+         "\nCounts with a ~ are estimates.\n"
+         "\nExample:\n  thermocline segment explain 'city:ny & bought:2025' --execute\n");
+  auto explain_words = std::make_shared<SegmentExplainCommand>();
+  AddExpression(explain, explain_words->expression);
+  explain->add_flag("--execute", explain_words->options.execute,
+                    "Also count the ids, and tell what each step took");
+  OnParsed(explain, command, explain_words);
+
+  CLI::App* list = segment->add_subcommand("list", "List segments in the order of their names");
+  Extend(list, "\nExample:\n  thermocline segment list bought:\n");
+  auto list_words = std::make_shared<SegmentListCommand>();
+  list->add_option("PREFIX", list_words->prefix, "Only those whose names begin so");
+  OnParsed(list, command, list_words);
+
+  CLI::App* describe = segment->add_subcommand("describe", "Show one segment; exit code 1 if there is none");
+  auto describe_words = std::make_shared<SegmentDescribeCommand>();
+  AddName(describe, describe_words->segment);
+  OnParsed(describe, command, describe_words);
+}
+
+void AddStoreAndDrop(CLI::App* segment, SegmentCommand& command) {
+  CLI::App* store =
+      segment->add_subcommand("store", "Make or replace a segment with the ids of an expression");
+  Extend(store,
+         "\nThe name comes first, as in NAME = EXPR. The expression may name the segment itself.\n"
+         "\nExample:\n  thermocline segment store lost 'bought:2025 - bought:2026'\n");
+  auto store_words = std::make_shared<SegmentStoreCommand>();
+  store->add_option("NAME", store_words->segment, "The segment that is made or replaced")->required();
+  AddExpression(store, store_words->expression);
+  AddFresh(store, store_words->options.fresh);
+  OnParsed(store, command, store_words);
+
+  CLI::App* drop =
+      segment->add_subcommand("drop", "Remove segments; exit code 1 if one of them is not there");
+  auto drop_words = std::make_shared<SegmentDropCommand>();
+  drop->add_option("NAME", drop_words->segments, "The segments")->required();
+  OnParsed(drop, command, drop_words);
+}
+
+}  // namespace
+
+void AddSegmentCommands(CLI::App& app, SegmentCommand& command) {
+  CLI::App* segment = app.add_subcommand("segment", "Named sets of ids: load, combine and query them");
+  segment->require_subcommand(0, 1);
+  AddOrRemove(segment, command, SegmentChangeCommand::Kind::kAdd, "add",
+              "Add ids to a segment; it is made if there is none",
+              "  thermocline segment add city:ny 17 42\n"
+              "  thermocline segment add bought:2025 --from buyers.csv --field user_id\n");
+  AddOrRemove(segment, command, SegmentChangeCommand::Kind::kRemove, "remove", "Remove ids from a segment",
+              "  thermocline segment remove city:ny 17 42\n"
+              "  thermocline segment remove city:ny --from moved.txt --count-changed\n");
+  AddLoad(segment, command);
+  AddQuery(segment, command);
+  AddValues(segment, command);
+  AddReaders(segment, command);
+  AddStoreAndDrop(segment, command);
+  Extend(segment, kSegmentFooter);
+}
+
+void SetTimeout(SegmentCommand& command, std::chrono::milliseconds timeout) {
+  std::visit(
+      [timeout](auto& words) {
+        if constexpr (requires { words.options.timeout; }) words.options.timeout = timeout;
+      },
+      command);
+}
+
+}  // namespace thermocline::cli

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "client/cli/id_reader.h"
+#include "client/segments.h"
+
+namespace CLI {
+class App;
+}
+
+// What the words after `thermocline segment` ask for.
+namespace thermocline::cli {
+
+struct SegmentChangeCommand {
+  enum class Kind { kAdd, kRemove, kLoad };
+  Kind kind = Kind::kAdd;
+  std::string segment;
+  std::vector<uint64_t> ids;
+  std::string file;  // of more ids; empty: none
+  IdShape shape;     // of the file
+  bool stop_on_error = false;
+  SegmentChangeOptions options;
+};
+
+struct SegmentQueryCommand {
+  std::string expression;
+  SegmentQueryOptions options;
+};
+
+struct SegmentValuesCommand {
+  std::string expression;
+  std::string key_pattern;
+  bool only_found = false;
+  SegmentQueryOptions options;
+};
+
+struct SegmentCountCommand {
+  std::string expression;
+  SegmentCountOptions options;
+};
+
+struct SegmentExplainCommand {
+  std::string expression;
+  SegmentExplainOptions options;
+};
+
+struct SegmentStoreCommand {
+  std::string segment;
+  std::string expression;
+  SegmentStoreOptions options;
+};
+
+struct SegmentListCommand {
+  std::string prefix;
+};
+
+struct SegmentDescribeCommand {
+  std::string segment;
+};
+
+struct SegmentDropCommand {
+  std::vector<std::string> segments;
+};
+
+using SegmentCommand = std::variant<SegmentChangeCommand, SegmentQueryCommand, SegmentValuesCommand,
+                                    SegmentCountCommand, SegmentExplainCommand, SegmentStoreCommand,
+                                    SegmentListCommand, SegmentDescribeCommand, SegmentDropCommand>;
+
+// Adds the command `segment` with its own commands to `app`. When one of them is parsed, `command` is what it
+// asks for; it must live as long as `app`.
+void AddSegmentCommands(CLI::App& app, SegmentCommand& command);
+
+// Work that takes as long as it takes unless --timeout is given has this timeout from then on.
+void SetTimeout(SegmentCommand& command, std::chrono::milliseconds timeout);
+
+}  // namespace thermocline::cli

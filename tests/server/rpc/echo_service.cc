@@ -8,6 +8,7 @@
 #include "absl/strings/cord.h"
 
 #include "server/rpc/call.h"
+#include "server/rpc/detached.h"
 #include "server/rpc/loop.h"
 #include "server/rpc/streams.h"
 #include "server/rpc/unary.h"
@@ -181,6 +182,7 @@ Methods EchoService::NewMethods() {
               std::make_unique<SomeDay>([this](const Bytes& request, SomeDay::Done done) {
                 auto shared = std::make_shared<SomeDay::Done>(std::move(done));
                 AddLater([request, shared] { (*shared)(request); });
+                return nullptr;
               }));
   using Download = ServerStreamMethod<DownloadRequest, Bytes>;
   methods.Add(

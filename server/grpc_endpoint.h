@@ -44,7 +44,7 @@ class GrpcEndpoint {
 
   // Refuses new calls (UNAVAILABLE), waits until those under way have ended, and after `patience` cancels
   // those that have not; then closes all connections. Returns when no call is left. Does not wait for
-  // Compact, which it cancels.
+  // Compact, which it cancels, nor for what engine and segments still do for calls that are no more.
   void Stop(std::chrono::milliseconds patience);
 
  private:

@@ -12,6 +12,7 @@
 #include "fmt/format.h"
 
 #include "storage/options.h"
+#include "storage/segments.h"
 
 namespace thermocline::server {
 namespace {
@@ -19,6 +20,8 @@ namespace {
 constexpr uint64_t kMaxMemoryBytes = uint64_t{16} << 40;
 constexpr std::chrono::milliseconds kMinFlushInterval(1);
 constexpr std::chrono::milliseconds kMaxFlushInterval(60'000);
+constexpr std::chrono::milliseconds kMinResultLifetime(1000);
+constexpr std::chrono::milliseconds kMaxResultLifetime(std::chrono::hours(720));
 constexpr int kMaxReadThreads = 256;
 constexpr int kMaxIoThreads = 256;
 constexpr std::array kLogLevels = {"trace", "debug", "info", "warn", "error"};
@@ -37,13 +40,21 @@ constexpr std::array<Unit, 10> kSizeUnits = {{{"", 1},
                                               {"mb", 1'000'000},
                                               {"gb", 1'000'000'000},
                                               {"tb", 1'000'000'000'000}}};
-constexpr std::array<Unit, 3> kTimeUnits = {{{"ms", 1}, {"s", 1'000}, {"m", 60'000}}};
+constexpr std::array<Unit, 4> kTimeUnits = {{{"ms", 1}, {"s", 1'000}, {"m", 60'000}, {"h", 3'600'000}}};
+
+// What segments get of the memory number, unless told.
+constexpr uint64_t kSegmentMemoryPart = 16;
+constexpr uint64_t kMaxDefaultSegmentMemory = uint64_t{2} << 30;
+constexpr uint64_t kMinMemoryForSegments = uint64_t{64} << 20;
 
 // The values as they were written, before they are understood.
 struct Texts {
   std::string listen = "127.0.0.1:7070";
   std::string data = "./data";
   std::string memory = "1GiB";
+  std::string segment_memory = "auto";
+  std::string segment_results = "1GiB";
+  std::string segment_result_lifetime = "1h";
   std::string block_size = "0";
   std::string flush_interval = "100ms";
   std::string disk_reads = "auto";
@@ -116,6 +127,52 @@ absl::Status ReadMemory(const std::string& text, Config& config) {
   return absl::OkStatus();
 }
 
+uint64_t DefaultSegmentMemory(uint64_t memory_bytes) {
+  if (memory_bytes < kMinMemoryForSegments) return 0;
+  return std::clamp(memory_bytes / kSegmentMemoryPart, storage::kMinSegmentMemoryBytes,
+                    kMaxDefaultSegmentMemory);
+}
+
+// After --memory, of which it is a part.
+absl::Status ReadSegmentMemory(const std::string& text, Config& config) {
+  config.segment_memory_bytes = DefaultSegmentMemory(config.memory_bytes);
+  if (text == "auto") return absl::OkStatus();
+  constexpr uint64_t kLeast = storage::kMinSegmentMemoryBytes;
+  const std::optional<uint64_t> bytes = ParseSize(text);
+  const uint64_t most = config.memory_bytes - storage::kMinMemoryBytes;
+  if (bytes == 0 || (bytes && *bytes >= kLeast && *bytes <= most)) {
+    config.segment_memory_bytes = *bytes;
+    return absl::OkStatus();
+  }
+  if (most < kLeast) {
+    return Refuse(
+        "segment-memory", text,
+        fmt::format("it is a part of --memory, which is {}: give 0, or raise --memory to {} or more",
+                    FormatSize(config.memory_bytes), FormatSize(kLeast + storage::kMinMemoryBytes)));
+  }
+  return Refuse(
+      "segment-memory", text,
+      fmt::format("it is a part of --memory, which is {}: give a size from {} to {} with a unit such as "
+                  "64MiB, 0 to serve no segments, or auto",
+                  FormatSize(config.memory_bytes), FormatSize(kLeast), FormatSize(most)));
+}
+
+absl::Status ReadSegmentResults(const Texts& texts, Config& config) {
+  const std::optional<uint64_t> bytes = ParseSize(texts.segment_results);
+  if (!bytes) {
+    return Refuse("segment-results", texts.segment_results,
+                  "give a size, a whole number with a unit such as 1GiB, or 0 to keep no results");
+  }
+  config.segment_result_bytes = *bytes;
+  const std::optional<std::chrono::milliseconds> lifetime = ParseDuration(texts.segment_result_lifetime);
+  if (!lifetime || *lifetime < kMinResultLifetime || *lifetime > kMaxResultLifetime) {
+    return Refuse("segment-result-lifetime", texts.segment_result_lifetime,
+                  "give a time from 1s to 720h, a whole number with a unit (ms, s, m, h)");
+  }
+  config.segment_result_lifetime = *lifetime;
+  return absl::OkStatus();
+}
+
 absl::Status ReadBlockSize(const std::string& text, Config& config) {
   const std::optional<uint64_t> bytes = ParseSize(text);
   const bool in_range = bytes && *bytes >= storage::kMinBlockBytes && *bytes <= storage::kMaxBlockBytes;
@@ -132,7 +189,7 @@ absl::Status ReadFlushInterval(const std::string& text, Config& config) {
   const std::optional<std::chrono::milliseconds> interval = ParseDuration(text);
   if (!interval || *interval < kMinFlushInterval || *interval > kMaxFlushInterval) {
     return Refuse("flush-interval", text,
-                  "give a time from 1ms to 1m, a whole number with a unit (ms, s, m)");
+                  "give a time from 1ms to 1m, a whole number with a unit (ms, s, m, h)");
   }
   config.flush_interval = *interval;
   return absl::OkStatus();
@@ -188,6 +245,8 @@ absl::StatusOr<Config> Understand(const Texts& texts) {
   absl::Status status = ReadListen(texts.listen, config);
   status.Update(ReadData(texts.data, config));
   status.Update(ReadMemory(texts.memory, config));
+  status.Update(ReadSegmentMemory(texts.segment_memory, config));
+  status.Update(ReadSegmentResults(texts, config));
   status.Update(ReadBlockSize(texts.block_size, config));
   status.Update(ReadFlushInterval(texts.flush_interval, config));
   status.Update(ReadDiskReads(texts.disk_reads, config));
@@ -215,9 +274,21 @@ void Describe(CLI::App& app, Texts& texts) {
       "The one number for memory, such as 512MiB or 8GiB: the index\n"
       "of the keys, and as many values as fit. The others are read\n"
       "from the disk, and so are keys that the index has no room for\n"
-      "(from 128MiB on). The process takes at most 64 MiB more, and\n"
-      "for requests and answers under way up to a quarter of it (at\n"
-      "least 256 MiB).");
+      "(where --segment-memory leaves 128 MiB). The process takes at\n"
+      "most 64 MiB more, and for requests and answers under way up to\n"
+      "a quarter of it (at least 256 MiB).");
+  add("--segment-memory", texts.segment_memory, "SIZE",
+      "How much of --memory is for segments, sets of ids that are\n"
+      "combined by AND, OR and NOT: 8MiB or more; more lets larger\n"
+      "queries run, and more of them at once. 0 serves no segments;\n"
+      "auto is a sixteenth, from 8MiB to 2GiB, and 0 if --memory is\n"
+      "below 64MiB.");
+  add("--segment-results", texts.segment_results, "SIZE",
+      "How much of the disk results of queries on segments may take,\n"
+      "to answer equal queries at once while nothing has changed;\n"
+      "0 keeps none.");
+  add("--segment-result-lifetime", texts.segment_result_lifetime, "TIME",
+      "How long such a result is kept: 1s to 720h.");
   add("--block-size", texts.block_size, "SIZE",
       "Size of the log's files, for a new data directory: a power of\n"
       "two from 64KiB to 64MiB; 0 chooses it from --memory. It bounds\n"
@@ -275,8 +346,9 @@ std::string Explain(const CLI::ParseError& error, const CLI::App& app) {
           key.substr(0, key.size() - kSectionBegins.size()));
     }
     return fmt::format(
-        "config file {}: unknown key '{}'; known are listen, data, memory, block-size, flush-interval, "
-        "disk-reads, read-threads, io-threads, tls-cert, tls-key, tls-client-ca and log-level",
+        "config file {}: unknown key '{}'; known are listen, data, memory, segment-memory, "
+        "segment-results, segment-result-lifetime, block-size, flush-interval, disk-reads, read-threads, "
+        "io-threads, tls-cert, tls-key, tls-client-ca and log-level",
         file, key);
   }
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::FileError)) return "--config " + what;
@@ -286,8 +358,9 @@ std::string Explain(const CLI::ParseError& error, const CLI::App& app) {
 }  // namespace
 
 absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) {
-  CLI::App app("Thermocline: a durable key/value server for more data than memory, over gRPC.",
-               "thermocline-server");
+  CLI::App app(
+      "Thermocline: a durable key/value server for more data than memory, with segments of ids, over gRPC.",
+      "thermocline-server");
   Texts texts;
   Describe(app, texts);
   try {

@@ -19,7 +19,10 @@ struct Config {
   std::string host = "127.0.0.1";  // a name or address; IPv6 without brackets
   uint16_t port = 7070;            // 0: any free one
   std::string data_directory = "./data";
-  uint64_t memory_bytes = uint64_t{1} << 30;
+  uint64_t memory_bytes = uint64_t{1} << 30;           // of everything
+  uint64_t segment_memory_bytes = uint64_t{64} << 20;  // of them, for segments; 0: none are served
+  uint64_t segment_result_bytes = uint64_t{1} << 30;   // on the disk; 0: no results are kept
+  std::chrono::milliseconds segment_result_lifetime{3'600'000};
   uint32_t block_bytes = 0;  // 0: chosen from the memory
   std::chrono::milliseconds flush_interval{100};
   storage::DiskReadsChoice disk_reads = storage::DiskReadsChoice::kAuto;
@@ -52,7 +55,7 @@ std::optional<uint64_t> ParseSize(std::string_view text);
 // "64 MiB", "1.5 GiB", "100 B".
 std::string FormatSize(uint64_t bytes);
 
-// Reads "100ms", "2s", "1m". nullopt if it is not one or exceeds 64 bits of milliseconds.
+// Reads "100ms", "2s", "1m", "12h". nullopt if it is not one or exceeds 64 bits of milliseconds.
 std::optional<std::chrono::milliseconds> ParseDuration(std::string_view text);
 
 }  // namespace thermocline::server

@@ -9,10 +9,12 @@
 
 #include "server/pipeline_method.h"
 #include "server/rpc/call.h"
+#include "server/rpc/detached.h"
 #include "server/rpc/endpoint.h"
 #include "server/rpc/exchange.h"
 #include "server/rpc/streams.h"
 #include "server/rpc/unary.h"
+#include "server/segments_methods.h"
 #include "server/service/health.h"
 #include "server/service/reflection.h"
 
@@ -25,12 +27,15 @@ using grpc::reflection::v1alpha::ServerReflectionRequest;
 using grpc::reflection::v1alpha::ServerReflectionResponse;
 
 constexpr char kKeyValue[] = "thermocline.v1.KeyValue";
+constexpr char kSegments[] = "thermocline.v1.Segments";
 constexpr char kAdmin[] = "thermocline.v1.Admin";
 constexpr char kHealth[] = "grpc.health.v1.Health";
 constexpr char kReflection[] = "grpc.reflection.v1.ServerReflection";
 constexpr char kReflectionAlpha[] = "grpc.reflection.v1alpha.ServerReflection";
 
-std::vector<std::string> Services() { return {kKeyValue, kAdmin, kHealth, kReflection, kReflectionAlpha}; }
+std::vector<std::string> Services() {
+  return {kKeyValue, kSegments, kAdmin, kHealth, kReflection, kReflectionAlpha};
+}
 
 std::string Path(std::string_view service, std::string_view method) {
   return std::string("/").append(service).append("/").append(method);
@@ -70,8 +75,12 @@ void AddKeyValue(KeyValueService& service, rpc::Methods& methods) {
       std::make_unique<Scan>([&service](const v1::ScanRequest& request) -> absl::StatusOr<Scan::Next> {
         absl::StatusOr<ScanReader> reader = service.Scan(request);
         if (!reader.ok()) return reader.status();
-        return [reader = *std::move(reader)](v1::ScanResponse* page, Scan::NextDone done) mutable {
-          reader.Next(page, std::move(done));
+        // A page that is being read keeps its reader.
+        return [reader = std::make_shared<ScanReader>(*std::move(reader))](v1::ScanResponse* page,
+                                                                           Scan::NextDone done) {
+          reader->Next(page, [reader, done = std::move(done)](absl::StatusOr<bool> more) mutable {
+            done(std::move(more));
+          });
         };
       }));
 }
@@ -93,6 +102,7 @@ void AddAdmin(AdminService& service, rpc::Methods& methods) {
   methods.Add(Path(kAdmin, "Compact"),
               std::make_unique<Compact>([&service](const v1::CompactRequest& request, Compact::Done done) {
                 service.Compact(request, std::move(done));
+                return nullptr;
               }));
 }
 
@@ -164,9 +174,11 @@ void AddReflection(const ReflectionService& service, rpc::Methods& methods) {
 
 class GrpcEndpoint::Impl {
  public:
-  absl::Status Start(const Options& options, KeyValueService& key_value, AdminService& admin) {
+  absl::Status Start(const Options& options, KeyValueService& key_value, SegmentsService& segments,
+                     AdminService& admin) {
     rpc::Methods methods;
     AddKeyValue(key_value, methods);
+    AddSegmentsMethods(kSegments, segments, methods);
     AddAdmin(admin, methods);
     AddHealth(health_, methods);
     AddReflection(reflection_, methods);
@@ -203,9 +215,10 @@ GrpcEndpoint::~GrpcEndpoint() { Stop(std::chrono::milliseconds(0)); }
 
 absl::StatusOr<std::unique_ptr<GrpcEndpoint>> GrpcEndpoint::Start(const Options& options,
                                                                   KeyValueService& key_value,
+                                                                  SegmentsService& segments,
                                                                   AdminService& admin) {
   auto impl = std::make_unique<Impl>();
-  if (absl::Status status = impl->Start(options, key_value, admin); !status.ok()) return status;
+  if (absl::Status status = impl->Start(options, key_value, segments, admin); !status.ok()) return status;
   return std::unique_ptr<GrpcEndpoint>(new GrpcEndpoint(std::move(impl)));
 }
 

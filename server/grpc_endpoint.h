@@ -11,6 +11,7 @@
 #include "server/rpc/tls.h"
 #include "server/service/admin.h"
 #include "server/service/key_value.h"
+#include "server/service/segments.h"
 
 namespace thermocline::server {
 
@@ -32,7 +33,8 @@ class GrpcEndpoint {
   // The services must outlive the endpoint. UNAVAILABLE, naming the address and the system's reason, if it
   // cannot listen; INVALID_ARGUMENT for TLS files that are of no use.
   static absl::StatusOr<std::unique_ptr<GrpcEndpoint>> Start(const Options& options,
-                                                             KeyValueService& key_value, AdminService& admin);
+                                                             KeyValueService& key_value,
+                                                             SegmentsService& segments, AdminService& admin);
 
   // Stops as Stop(0) does, if that has not happened.
   ~GrpcEndpoint();
@@ -42,7 +44,7 @@ class GrpcEndpoint {
 
   // Refuses new calls (UNAVAILABLE), waits until those under way have ended, and after `patience` cancels
   // those that have not; then closes all connections. Returns when no call is left. Does not wait for
-  // Compact, which it cancels.
+  // Compact, which it cancels, nor for what engine and segments still do for calls that are no more.
   void Stop(std::chrono::milliseconds patience);
 
  private:

@@ -14,6 +14,11 @@ namespace thermocline::server {
 namespace {
 
 constexpr std::chrono::seconds kTrimInterval(1);
+// Queries compute, and wait for the disk in between.
+constexpr int kQueryThreads = 8;
+// How much threads leave to those that answer clients: compaction nearly all, queries nine tenths.
+constexpr int kGivesWay = 19;
+constexpr int kGivesWayABit = 10;
 
 // How much requests and answers under way may hold, before calls are refused: a share of the
 // memory number, and never so little that a few of the largest messages at once would be cut off. What it
@@ -35,7 +40,8 @@ int ProcessorCount() {
 Server::Server(const Config& config)
     : reads_("read", config.read_threads),
       commits_("commit", 1),
-      background_("background", 1, 19),
+      background_("background", 1, kGivesWay),
+      queries_("query", kQueryThreads, kGivesWayABit),
       heap_("heap", 1) {}
 
 Server::~Server() = default;
@@ -43,6 +49,7 @@ Server::~Server() = default;
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config) {
   std::unique_ptr<Server> server(new Server(config));
   if (absl::Status status = server->Open(config); !status.ok()) return status;
+  if (absl::Status status = server->OpenSegments(config); !status.ok()) return status;
   if (absl::Status status = server->Serve(config); !status.ok()) return status;
   server->TrimHeapForEver();
   return server;
@@ -51,7 +58,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config) {
 absl::Status Server::Open(const Config& config) {
   storage::Options options;
   options.directory = config.data_directory;
-  options.memory_bytes = config.memory_bytes;
+  options.memory_bytes = config.memory_bytes - config.segment_memory_bytes;
   options.block_bytes = config.block_bytes;
   options.flush_interval = config.flush_interval;
   auto disk_reads = storage::OpenDiskReads(config.disk_reads, config.read_threads);
@@ -68,9 +75,34 @@ absl::Status Server::Open(const Config& config) {
   return absl::OkStatus();
 }
 
+// In the data directory, whose lock the engine has.
+absl::Status Server::OpenSegments(const Config& config) {
+  if (config.segment_memory_bytes == 0) return absl::OkStatus();
+  storage::SegmentsOptions options;
+  options.directory = config.data_directory + "/segments";
+  options.memory_bytes = config.segment_memory_bytes;
+  options.result_bytes = config.segment_result_bytes;
+  options.result_lifetime = config.segment_result_lifetime;
+  const auto cannot_open = [](const std::string& what, const absl::Status& status) {
+    return absl::Status(status.code(),
+                        fmt::format("cannot open {}: {}", what, std::string(status.message())));
+  };
+  const std::string object_directory = config.data_directory + "/objects";
+  absl::StatusOr<std::unique_ptr<storage::ObjectStore>> objects =
+      storage::OpenDirectoryStore(object_directory, files_, *disk_reads_);
+  if (!objects.ok()) return cannot_open("the objects of the segments, " + object_directory, objects.status());
+  objects_ = *std::move(objects);
+  absl::StatusOr<std::unique_ptr<storage::Segments>> segments =
+      storage::Segments::Open(options, {files_, clock_, *objects_, queries_});
+  if (!segments.ok()) return cannot_open("the segments, " + options.directory, segments.status());
+  segments_ = *std::move(segments);
+  return absl::OkStatus();
+}
+
 absl::Status Server::Serve(const Config& config) {
   key_value_ = std::make_unique<KeyValueService>(*engine_, clock_);
-  admin_ = std::make_unique<AdminService>(*engine_);
+  segments_service_ = std::make_unique<SegmentsService>(segments_.get(), *engine_, reads_);
+  admin_ = std::make_unique<AdminService>(*engine_, segments_.get());
   GrpcEndpoint::Options options;
   options.host = config.host;
   options.port = config.port;
@@ -79,7 +111,8 @@ absl::Status Server::Serve(const Config& config) {
   if (!config.tls_certificate.empty()) {
     options.tls = rpc::TlsFiles{config.tls_certificate, config.tls_key, config.tls_client_ca};
   }
-  absl::StatusOr<std::unique_ptr<GrpcEndpoint>> endpoint = GrpcEndpoint::Start(options, *key_value_, *admin_);
+  absl::StatusOr<std::unique_ptr<GrpcEndpoint>> endpoint =
+      GrpcEndpoint::Start(options, *key_value_, *segments_service_, *admin_);
   if (!endpoint.ok()) return endpoint.status();
   endpoint_ = *std::move(endpoint);
   address_ = HostPort(config.host, endpoint_->port());
@@ -89,15 +122,18 @@ absl::Status Server::Serve(const Config& config) {
 void Server::TrimHeapForEver() {
   heap_.RunAfter(kTrimInterval, [this] {
     const storage::EngineStats stats = engine_->Stats();
+    const uint64_t segment_bytes = segments_ == nullptr ? 0 : segments_->Stats().memory_used;
     TrimHeap(stats.index_bytes + stats.block_bytes + stats.chunk_table_bytes + stats.compaction_bytes +
-             stats.deep_share_bytes + stats.cache_bytes);
+             stats.deep_share_bytes + stats.cache_bytes + segment_bytes);
     TrimHeapForEver();
   });
 }
 
 absl::Status Server::Stop(std::chrono::milliseconds patience) {
   endpoint_->Stop(patience);
-  return engine_->Close();
+  absl::Status status = segments_ == nullptr ? absl::OkStatus() : segments_->Close();
+  status.Update(engine_->Close());
+  return status;
 }
 
 }  // namespace thermocline::server

@@ -11,9 +11,12 @@
 #include "server/grpc_endpoint.h"
 #include "server/service/admin.h"
 #include "server/service/key_value.h"
+#include "server/service/segments.h"
 #include "storage/disk_reads.h"
 #include "storage/engine.h"
+#include "storage/object_store.h"
 #include "storage/posix_file_system.h"
+#include "storage/segments.h"
 #include "storage/system_clock.h"
 #include "storage/thread_pool.h"
 
@@ -36,13 +39,14 @@ class Server {
   storage::EngineStats Stats() const { return engine_->Stats(); }
 
   // Refuses new calls, finishes those under way (cancelling after `patience` what has not ended), and syncs.
-  // Once. Returns what went wrong with the sync.
+  // Once. Returns what went wrong with the sync, or with that of the segments.
   absl::Status Stop(std::chrono::milliseconds patience);
 
  private:
   explicit Server(const Config& config);
 
   absl::Status Open(const Config& config);
+  absl::Status OpenSegments(const Config& config);
   absl::Status Serve(const Config& config);
   void TrimHeapForEver();
 
@@ -52,13 +56,17 @@ class Server {
   storage::ThreadPool reads_;
   storage::ThreadPool commits_;
   storage::ThreadPool background_;
+  storage::ThreadPool queries_;  // of segments
   std::unique_ptr<storage::DiskReads> disk_reads_;
   std::unique_ptr<storage::Engine> engine_;
+  std::unique_ptr<storage::ObjectStore> objects_;
+  std::unique_ptr<storage::Segments> segments_;  // nullptr: none are served
   std::unique_ptr<KeyValueService> key_value_;
+  std::unique_ptr<SegmentsService> segments_service_;
   std::unique_ptr<AdminService> admin_;
   std::unique_ptr<GrpcEndpoint> endpoint_;
   std::string address_;
-  storage::ThreadPool heap_;  // last: its tasks use the engine
+  storage::ThreadPool heap_;  // last: its tasks use the engine and the segments
 };
 
 }  // namespace thermocline::server

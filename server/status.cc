@@ -19,4 +19,8 @@ int WireCode(const absl::Status& status) {
   }
 }
 
+int SegmentsWireCode(const absl::Status& status) {
+  return absl::IsNotFound(status) ? static_cast<int>(status.code()) : WireCode(status);
+}
+
 }  // namespace thermocline::server

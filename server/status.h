@@ -9,4 +9,7 @@ namespace thermocline::server {
 // block file that the system does not find for a key that does not exist.
 int WireCode(const absl::Status& status);
 
+// The same for segments.proto, which promises NOT_FOUND as well.
+int SegmentsWireCode(const absl::Status& status);
+
 }  // namespace thermocline::server

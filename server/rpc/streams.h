@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -11,6 +12,7 @@
 
 #include "server/rpc/call.h"
 #include "server/rpc/exchange.h"
+#include "server/rpc/letterbox.h"
 #include "server/rpc/loop.h"
 #include "server/rpc/unary.h"
 #include "server/status.h"
@@ -23,29 +25,35 @@ template <typename Request, typename Response>
 class ServerStreamMethod final : public Method {
  public:
   // Makes the next response and says whether more follow, or why the stream fails; during the call or later,
-  // on any thread.
+  // on any thread. It is destroyed as soon as the call is over, perhaps while it makes a response: `done` has
+  // no effect then, and need not be called. The response lives as long as `done`.
   using NextDone = absl::AnyInvocable<void(absl::StatusOr<bool>)>;
   using Next = absl::AnyInvocable<void(Response*, NextDone)>;
   // The request lives for the call.
   using Open = std::function<absl::StatusOr<Next>(const Request&)>;
 
-  explicit ServerStreamMethod(Open open) : open_(std::move(open)) {}
+  struct Options {
+    int (*code)(const absl::Status&) = &WireCode;  // what clients see of a status
+  };
 
-  Exchange* Start(Call& call) override { return new StreamExchange(call, open_); }
+  explicit ServerStreamMethod(Open open, Options options = {}) : open_(std::move(open)), options_(options) {}
+
+  Exchange* Start(Call& call) override { return new StreamExchange(call, *this); }
 
  private:
   // An operation of its loop while a response is being made.
-  class StreamExchange final : public Exchange, private LoopTask {
+  class StreamExchange final : public Exchange {
    public:
-    StreamExchange(Call& call, const Open& open) : call_(&call), loop_(call.loop()), open_(open) {}
+    StreamExchange(Call& call, const ServerStreamMethod& method)
+        : call_(call), loop_(call.loop()), method_(method) {}
 
     void OnMessage(std::string_view message) override {
-      if (absl::Status status = request_.Read(message, *call_); !status.ok()) Finish(status);
+      if (absl::Status status = request_.Read(message, call_); !status.ok()) Finish(status);
     }
 
     void OnEnd() override {
       if (absl::Status status = request_.End(); !status.ok()) return Finish(status);
-      absl::StatusOr<Next> next = open_(request_.value());
+      absl::StatusOr<Next> next = method_.open_(request_.value());
       if (!next.ok()) return Finish(next.status());
       next_ = *std::move(next);
       Make();
@@ -55,61 +63,164 @@ class ServerStreamMethod final : public Method {
       if (std::exchange(held_back_, false)) Make();
     }
 
-    void OnGone() override {
-      call_ = nullptr;
-      if (!making_) delete this;
-    }
+    void OnGone() override { delete this; }
 
    private:
+    ~StreamExchange() override {
+      box_->Close();
+      next_ = nullptr;
+      if (making_) loop_.OperationEnded();
+    }
+
     void Make() {
       making_ = true;
       loop_.OperationBegan();
-      response_.Clear();
+      response_->Clear();
       // Never continued inside the call: the stack would grow with the stream.
-      next_(&response_, [this](absl::StatusOr<bool> more) {
-        more_ = std::move(more);
-        loop_.Post(*this);
-      });
+      next_(response_.get(),
+            [box = box_, response = response_](absl::StatusOr<bool> more) { box->Bring(std::move(more)); });
     }
 
-    void RunOnLoop() override {
+    void Made(const absl::StatusOr<bool>& more) {
       making_ = false;
       // What follows begins before this ends.
       Loop& loop = loop_;
-      GoOn();
+      GoOn(more);
       loop.OperationEnded();
     }
 
-    void GoOn() {
-      if (call_ == nullptr) {
-        delete this;
-        return;
-      }
-      if (!more_.ok()) return Finish(more_.status());
-      if (!call_->Send(response_)) return;  // OnGone has been called
-      if (!*more_) return Finish(absl::OkStatus());
-      held_back_ = call_->backlogged();
+    void GoOn(const absl::StatusOr<bool>& more) {
+      if (!more.ok()) return Finish(more.status());
+      if (!call_.Send(*response_)) return;  // OnGone has been called
+      if (!*more) return Finish(absl::OkStatus());
+      held_back_ = call_.backlogged();
       if (!held_back_) return Make();
-      response_ = Response();  // a slow reader may take its time
+      response_ = std::make_shared<Response>();  // a slow reader may take its time
     }
 
     void Finish(const absl::Status& status) {
-      call_->Finish(status, WireCode(status));
+      call_.Finish(status, method_.options_.code(status));
       delete this;
     }
 
-    Call* call_;
+    Call& call_;
     Loop& loop_;
-    const Open& open_;
+    const ServerStreamMethod& method_;
     SingleRequest<Request> request_;
+    using Box = Letterbox<absl::StatusOr<bool>>;
+    const std::shared_ptr<Box> box_ =
+        std::make_shared<Box>(loop_, [this](const absl::StatusOr<bool>& more) { Made(more); });
     Next next_;
-    Response response_;
-    absl::StatusOr<bool> more_ = false;
+    std::shared_ptr<Response> response_ = std::make_shared<Response>();
     bool making_ = false;
     bool held_back_ = false;
   };
 
   const Open open_;
+  const Options options_;
+};
+
+// A method that takes a stream of requests, one at a time and no faster than they are dealt with, and answers
+// at the end. Each call has a Taker of its own:
+//   void Take(const Request& request, absl::AnyInvocable<void(absl::Status)> done);
+//   void Finish(Response* response, absl::AnyInvocable<void(absl::Status)> done);
+// Each calls `done` once, during the call or later on any thread, before which nothing else is asked of it; a
+// failure ends the call of the client. Finish comes after the last request. The taker is destroyed as soon as
+// the client's call is over, perhaps while it works: `done` has no effect then, and need not be called.
+// Request and response live as long as `done`.
+template <typename Request, typename Response, typename Taker>
+class ClientStreamMethod final : public Method {
+ public:
+  using NewTaker = std::function<std::unique_ptr<Taker>()>;
+
+  struct Options {
+    Effect effect = Effect::kNone;                 // of Finish
+    int (*code)(const absl::Status&) = &WireCode;  // what clients see of a status
+  };
+
+  explicit ClientStreamMethod(NewTaker new_taker, Options options = {})
+      : new_taker_(std::move(new_taker)), options_(options) {}
+
+  Exchange* Start(Call& call) override { return new TakingExchange(call, *this); }
+
+ private:
+  // An operation of its loop while the taker works.
+  class TakingExchange final : public Exchange {
+   public:
+    TakingExchange(Call& call, const ClientStreamMethod& method)
+        : call_(call), loop_(call.loop()), method_(method), taker_(method.new_taker_()) {}
+
+    void OnMessage(std::string_view message) override {
+      // Held for the largest one, whose memory the next ones use again.
+      if (absl::Status status = HoldParsed(message, loop_, hold_); !status.ok()) return Finish(status);
+      if (!request_->ParseFromArray(message.data(), static_cast<int>(message.size()))) {
+        return Finish(absl::InternalError("the message is not a " + std::string(request_->GetTypeName())));
+      }
+      call_.Pause();
+      Work();
+      taker_->Take(*request_,
+                   [box = box_, request = request_](absl::Status status) { box->Bring(std::move(status)); });
+    }
+
+    void OnEnd() override {
+      ended_ = true;
+      Work();
+      taker_->Finish(response_.get(), [box = box_, response = response_](absl::Status status) {
+        box->Bring(std::move(status));
+      });
+    }
+
+    bool wrote() const override { return ended_ && method_.options_.effect == Effect::kWrites; }
+
+    void OnGone() override { delete this; }
+
+   private:
+    ~TakingExchange() override {
+      box_->Close();
+      taker_ = nullptr;
+      if (working_) loop_.OperationEnded();
+    }
+
+    void Work() {
+      working_ = true;
+      loop_.OperationBegan();
+    }
+
+    void Worked(const absl::Status& status) {
+      working_ = false;
+      // What follows begins before this ends.
+      Loop& loop = loop_;
+      GoOn(status);
+      loop.OperationEnded();
+    }
+
+    void GoOn(const absl::Status& status) {
+      if (!status.ok()) return Finish(status);
+      if (!ended_) return call_.Resume();                    // may deliver a message, or be the end
+      if (call_.Send(*response_)) Finish(absl::OkStatus());  // else OnGone has been called
+    }
+
+    void Finish(const absl::Status& status) {
+      call_.Finish(status, method_.options_.code(status));
+      delete this;
+    }
+
+    Call& call_;
+    Loop& loop_;
+    const ClientStreamMethod& method_;
+    using Box = Letterbox<absl::Status>;
+    const std::shared_ptr<Box> box_ =
+        std::make_shared<Box>(loop_, [this](const absl::Status& status) { Worked(status); });
+    std::unique_ptr<Taker> taker_;
+    const std::shared_ptr<Request> request_ = std::make_shared<Request>();
+    const std::shared_ptr<Response> response_ = std::make_shared<Response>();
+    Loop::Hold hold_;
+    bool working_ = false;
+    bool ended_ = false;
+  };
+
+  const NewTaker new_taker_;
+  const Options options_;
 };
 
 // A method that answers each message of a stream with one, at once.

@@ -9,13 +9,11 @@
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 
 #include "server/rpc/call.h"
 #include "server/rpc/exchange.h"
 #include "server/rpc/loop.h"
 #include "server/status.h"
-#include "storage/thread_annotations.h"
 
 namespace thermocline::server::rpc {
 
@@ -211,87 +209,5 @@ class UnaryMethod final : public Method {
 template <typename Request, typename Response>
 thread_local std::vector<std::unique_ptr<typename UnaryMethod<Request, Response>::UnaryExchange>>
     UnaryMethod<Request, Response>::UnaryExchange::idle_;
-
-// A method whose work goes on, perhaps for hours, when the client leaves or the server stops: neither waits
-// for it. `Serve` is called with a request that lives for the call, and a completion that may be called at
-// any time, on any thread, also when the endpoint is no more.
-template <typename Request, typename Response>
-class DetachedMethod final : public Method {
- public:
-  using Done = absl::AnyInvocable<void(absl::StatusOr<Response>)>;
-  using Serve = std::function<void(const Request&, Done)>;
-
-  explicit DetachedMethod(Serve serve) : serve_(std::move(serve)) {}
-
-  Exchange* Start(Call& call) override { return new DetachedExchange(call, serve_); }
-
- private:
-  class DetachedExchange final : public Exchange, private LoopTask {
-   public:
-    DetachedExchange(Call& call, const Serve& serve) : call_(&call), loop_(call.loop()), serve_(serve) {}
-
-    void OnMessage(std::string_view message) override {
-      if (absl::Status status = request_.Read(message, *call_); !status.ok()) Fail(status);
-    }
-
-    void OnEnd() override {
-      if (absl::Status status = request_.End(); !status.ok()) return Fail(status);
-      serve_(request_.value(), [link = link_](absl::StatusOr<Response> response) {
-        storage::MutexLock lock(link->mutex);
-        if (link->exchange != nullptr) link->exchange->Answer(std::move(response));
-      });
-    }
-
-    void OnGone() override {
-      call_ = nullptr;
-      const std::shared_ptr<Link> link = link_;
-      bool answered;
-      {
-        storage::MutexLock lock(link->mutex);
-        link->exchange = nullptr;
-        answered = response_ != nullptr;
-      }
-      if (!answered) delete this;
-    }
-
-   private:
-    // Between the exchange, which may go first, and the completion.
-    struct Link {
-      explicit Link(DetachedExchange* of) : exchange(of) {}
-
-      storage::Mutex mutex;
-      DetachedExchange* exchange ABSL_GUARDED_BY(mutex);
-    };
-
-    // On any thread, with the link locked.
-    void Answer(absl::StatusOr<Response> response) {
-      response_ = std::make_unique<absl::StatusOr<Response>>(std::move(response));
-      loop_.Post(*this);
-    }
-
-    void RunOnLoop() override {
-      const std::unique_ptr<DetachedExchange> self(this);
-      if (call_ == nullptr) return;
-      if (!response_->ok()) return call_->Finish(response_->status(), WireCode(response_->status()));
-      if (call_->Send(**response_)) call_->Finish(absl::OkStatus());
-    }
-
-    void Fail(const absl::Status& status) {
-      call_->Finish(status);
-      delete this;
-    }
-
-    friend std::default_delete<DetachedExchange>;
-
-    Call* call_;
-    Loop& loop_;
-    const Serve& serve_;
-    SingleRequest<Request> request_;
-    const std::shared_ptr<Link> link_ = std::make_shared<Link>(this);
-    std::unique_ptr<absl::StatusOr<Response>> response_;  // written with the link locked
-  };
-
-  const Serve serve_;
-};
 
 }  // namespace thermocline::server::rpc

@@ -1,16 +1,20 @@
 #include "server/service/admin.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <unistd.h>
 #include <utility>
 
 #include "server/heap.h"
+#include "server/service/segment_requests.h"
 
 namespace thermocline::server {
 namespace {
 
-void FillMemory(const storage::EngineStats& stats, v1::Memory& memory) {
+// `segments` may be nullptr.
+void FillMemory(const storage::EngineStats& stats, const storage::SegmentsStats* segments,
+                v1::Memory& memory) {
   const auto add_share = [&memory](const char* name, uint64_t used_bytes) {
     v1::Memory::Share& share = *memory.add_shares();
     share.set_name(name);
@@ -24,6 +28,10 @@ void FillMemory(const storage::EngineStats& stats, v1::Memory& memory) {
   add_share("compaction", stats.compaction_bytes);
   add_share("deep cold", stats.deep_share_bytes);
   add_share("cache", stats.cache_bytes);
+  if (segments != nullptr) {
+    memory.set_limit_bytes(stats.memory_limit + segments->memory_limit);
+    add_share("segments", segments->memory_used);
+  }
   memory.set_resident_set_bytes(ReadResidentMemory().total_bytes);
   memory.set_cached_records(stats.cached_records);
 }
@@ -95,11 +103,44 @@ void FillOperations(const storage::EngineStats& stats, v1::Operations& operation
   operations.set_disk_reads_by(std::string(stats.disk_reads_by));
 }
 
+void FillSegments(const storage::SegmentsStats& stats, v1::SegmentsStats& segments) {
+  segments.set_memory_limit_bytes(stats.memory_limit);
+  segments.set_memory_used_bytes(stats.memory_used);
+  segments.set_segments(stats.segments);
+  segments.set_id_files(stats.id_files);
+  segments.set_id_file_bytes(stats.id_file_bytes);
+  segments.set_recent_changes(stats.recent_changes);
+  segments.set_kept_results(stats.kept_results);
+  segments.set_kept_result_bytes(stats.kept_result_bytes);
+  segments.set_kept_result_hits(stats.kept_result_hits);
+  segments.set_queries(stats.queries);
+  segments.set_queries_waiting(stats.queries_waiting);
+  segments.set_queries_refused(stats.queries_refused);
+  segments.set_ids_returned(stats.ids_returned);
+  segments.set_blocks_read(stats.blocks_read);
+  segments.set_bytes_read(stats.bytes_read);
+  segments.set_rewrites(stats.rewrites);
+  segments.set_accepts_changes(stats.write_status.ok());
+  segments.set_refusal(std::string(stats.write_status.message()));
+  if (!stats.rewrite_status.ok()) segments.set_rewrite_failure(stats.rewrite_status.ToString());
+  for (const storage::SegmentWork& running : stats.running) {
+    v1::SegmentsStats::Work& work = *segments.add_running();
+    work.set_what(running.what);
+    work.set_started_ms_ago(running.started_ms_ago);
+    FillProgress(running.progress, *work.mutable_progress());
+  }
+}
+
 }  // namespace
 
 void AdminService::Stats(const v1::StatsRequest&, v1::StatsResponse* response) {
   const storage::EngineStats stats = engine_.Stats();
-  FillMemory(stats, *response->mutable_memory());
+  std::optional<storage::SegmentsStats> segments;
+  if (segments_ != nullptr) {
+    segments = segments_->Stats();
+    FillSegments(*segments, *response->mutable_segments());
+  }
+  FillMemory(stats, segments ? &*segments : nullptr, *response->mutable_memory());
   FillLog(stats, *response->mutable_log());
   FillIndex(stats, *response->mutable_index());
   FillOperations(stats, *response->mutable_operations());

@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 
 #include "storage/engine.h"
+#include "storage/segments.h"
 #include "thermocline/v1/admin.pb.h"
 
 namespace thermocline::server {
@@ -14,9 +15,10 @@ namespace thermocline::server {
 // The methods of admin.proto (which says what they mean), whatever brings the messages. Thread-safe.
 class AdminService {
  public:
-  // `engine` must outlive the service and every operation. Uptime counts from here.
-  explicit AdminService(storage::Engine& engine)
-      : engine_(engine), started_(std::chrono::steady_clock::now()) {}
+  // `segments` may be nullptr: there are none. Both must outlive the service and every operation. Uptime
+  // counts from here.
+  AdminService(storage::Engine& engine, const storage::Segments* segments)
+      : engine_(engine), segments_(segments), started_(std::chrono::steady_clock::now()) {}
 
   void Stats(const v1::StatsRequest& request, v1::StatsResponse* response);
 
@@ -30,6 +32,7 @@ class AdminService {
 
  private:
   storage::Engine& engine_;
+  const storage::Segments* const segments_;
   const std::chrono::steady_clock::time_point started_;
 };
 

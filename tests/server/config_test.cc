@@ -46,6 +46,9 @@ TEST(CommandLineTest, SpeaksOfTheDefaults) {
   EXPECT_EQ(command->config.port, 7070);
   EXPECT_EQ(command->config.data_directory, "./data");
   EXPECT_EQ(command->config.memory_bytes, uint64_t{1} << 30);
+  EXPECT_EQ(command->config.segment_memory_bytes, 64u << 20);
+  EXPECT_EQ(command->config.segment_result_bytes, uint64_t{1} << 30);
+  EXPECT_EQ(command->config.segment_result_lifetime, std::chrono::hours(1));
   EXPECT_EQ(command->config.block_bytes, 0u);
   EXPECT_EQ(command->config.flush_interval, std::chrono::milliseconds(100));
   EXPECT_EQ(command->config.read_threads, 16);
@@ -59,6 +62,9 @@ TEST(CommandLineTest, TextsOfTheDefaultsSayWhatConfigSays) {
   EXPECT_EQ(parsed.port, defaults.port);
   EXPECT_EQ(parsed.data_directory, defaults.data_directory);
   EXPECT_EQ(parsed.memory_bytes, defaults.memory_bytes);
+  EXPECT_EQ(parsed.segment_memory_bytes, defaults.segment_memory_bytes);
+  EXPECT_EQ(parsed.segment_result_bytes, defaults.segment_result_bytes);
+  EXPECT_EQ(parsed.segment_result_lifetime, defaults.segment_result_lifetime);
   EXPECT_EQ(parsed.block_bytes, defaults.block_bytes);
   EXPECT_EQ(parsed.flush_interval, defaults.flush_interval);
   EXPECT_EQ(parsed.read_threads, defaults.read_threads);
@@ -69,15 +75,43 @@ TEST(CommandLineTest, TextsOfTheDefaultsSayWhatConfigSays) {
 }
 
 TEST(CommandLineTest, ReadsEveryFlag) {
-  const absl::StatusOr<CommandLine> command =
-      Parse({"--listen", "[::1]:0", "--data", "/var/lib/a b", "--memory=8GiB", "--block-size", "64KiB",
-             "--flush-interval", "2s", "--read-threads", "3", "--io-threads", "5", "--disk-reads", "threads",
-             "--tls-cert", "c.pem", "--tls-key", "k.pem", "--tls-client-ca", "ca.pem", "--log-level", "debug"});
+  const absl::StatusOr<CommandLine> command = Parse({"--listen",
+                                                     "[::1]:0",
+                                                     "--data",
+                                                     "/var/lib/a b",
+                                                     "--memory=8GiB",
+                                                     "--block-size",
+                                                     "64KiB",
+                                                     "--segment-memory",
+                                                     "3GiB",
+                                                     "--segment-results",
+                                                     "0",
+                                                     "--segment-result-lifetime",
+                                                     "12h",
+                                                     "--flush-interval",
+                                                     "2s",
+                                                     "--read-threads",
+                                                     "3",
+                                                     "--io-threads",
+                                                     "5",
+                                                     "--disk-reads",
+                                                     "threads",
+                                                     "--tls-cert",
+                                                     "c.pem",
+                                                     "--tls-key",
+                                                     "k.pem",
+                                                     "--tls-client-ca",
+                                                     "ca.pem",
+                                                     "--log-level",
+                                                     "debug"});
   ASSERT_TRUE(command.ok()) << command.status();
   EXPECT_EQ(command->config.host, "::1");
   EXPECT_EQ(command->config.port, 0);
   EXPECT_EQ(command->config.data_directory, "/var/lib/a b");
   EXPECT_EQ(command->config.memory_bytes, uint64_t{8} << 30);
+  EXPECT_EQ(command->config.segment_memory_bytes, uint64_t{3} << 30);
+  EXPECT_EQ(command->config.segment_result_bytes, 0u);
+  EXPECT_EQ(command->config.segment_result_lifetime, std::chrono::hours(12));
   EXPECT_EQ(command->config.block_bytes, 64u << 10);
   EXPECT_EQ(command->config.flush_interval, std::chrono::seconds(2));
   EXPECT_EQ(command->config.read_threads, 3);
@@ -92,9 +126,10 @@ TEST(CommandLineTest, ReadsEveryFlag) {
 TEST(CommandLineTest, AnswersHelpAndVersion) {
   const absl::StatusOr<CommandLine> help = Parse({"--help"});
   ASSERT_TRUE(help.ok()) << help.status();
-  for (const char* flag : {"--listen", "--data", "--memory", "--block-size", "--flush-interval",
-                           "--disk-reads", "--read-threads", "--io-threads", "--tls-cert", "--tls-key",
-                           "--tls-client-ca", "--log-level", "--version", "--config"}) {
+  for (const char* flag : {"--listen", "--data", "--memory", "--segment-memory", "--segment-results",
+                           "--segment-result-lifetime", "--block-size", "--flush-interval", "--disk-reads",
+                           "--read-threads", "--io-threads", "--tls-cert", "--tls-key", "--tls-client-ca",
+                           "--log-level", "--version", "--config"}) {
     EXPECT_THAT(help->answer, HasSubstr(flag));
   }
   const absl::StatusOr<CommandLine> version = Parse({"--version"});
@@ -126,6 +161,33 @@ TEST(CommandLineTest, RefusalsNameFlagValueAndWhatIsAllowed) {
   EXPECT_THAT(Refusal({"--log-level", "loud"}),
               AllOf(HasSubstr("'loud'"), HasSubstr("trace, debug, info, warn, error")));
   EXPECT_THAT(Refusal({"--data", ""}), HasSubstr("--data"));
+}
+
+TEST(CommandLineTest, SegmentsHaveAPartOfTheMemory) {
+  const auto part = [](std::vector<std::string> arguments) -> std::string {
+    const absl::StatusOr<CommandLine> command = Parse(std::move(arguments));
+    return command.ok() ? FormatSize(command->config.segment_memory_bytes) : "refused";
+  };
+  EXPECT_EQ(part({"--memory", "4MiB"}), "0 B");
+  EXPECT_EQ(part({"--memory", "63MiB"}), "0 B");
+  EXPECT_EQ(part({"--memory", "64MiB"}), "8 MiB");
+  EXPECT_EQ(part({"--memory", "160MiB"}), "10 MiB");
+  EXPECT_EQ(part({"--memory", "100GiB"}), "2 GiB");
+  EXPECT_EQ(part({"--memory", "160MiB", "--segment-memory", "auto"}), "10 MiB");
+  EXPECT_EQ(part({"--memory", "160MiB", "--segment-memory", "0"}), "0 B");
+  EXPECT_EQ(part({"--memory", "16MiB", "--segment-memory", "12MiB"}), "12 MiB");
+  EXPECT_EQ(part({"--memory", "100GiB", "--segment-memory", "50GiB"}), "50 GiB");
+  EXPECT_THAT(Refusal({"--memory", "16MiB", "--segment-memory", "13MiB"}),
+              AllOf(HasSubstr("--segment-memory"), HasSubstr("'13MiB'"), HasSubstr("which is 16 MiB"),
+                    HasSubstr("8 MiB to 12 MiB")));
+  EXPECT_THAT(Refusal({"--segment-memory", "7MiB"}), HasSubstr("8 MiB to 1020 MiB"));
+  EXPECT_THAT(Refusal({"--segment-memory", "much"}), AllOf(HasSubstr("'much'"), HasSubstr("auto")));
+  EXPECT_THAT(Refusal({"--memory", "4MiB", "--segment-memory", "8MiB"}),
+              AllOf(HasSubstr("give 0"), HasSubstr("raise --memory to 12 MiB")));
+  EXPECT_THAT(Refusal({"--segment-results", "some"}),
+              AllOf(HasSubstr("--segment-results"), HasSubstr("'some'"), HasSubstr("1GiB")));
+  EXPECT_THAT(Refusal({"--segment-result-lifetime", "0s"}), HasSubstr("1s to 720h"));
+  EXPECT_THAT(Refusal({"--segment-result-lifetime", "721h"}), HasSubstr("1s to 720h"));
 }
 
 TEST(CommandLineTest, RefusesAddressesThatAreNone) {
@@ -194,6 +256,7 @@ TEST_F(ConfigFile, TheExampleThatWeShipIsUnderstoodAndSetsNothingButDefaults) {
   ASSERT_TRUE(command.ok()) << command.status();
   EXPECT_EQ(command->config.port, Config().port);
   EXPECT_EQ(command->config.memory_bytes, Config().memory_bytes);
+  EXPECT_EQ(command->config.segment_memory_bytes, Config().segment_memory_bytes);
 }
 
 TEST(SizeTest, ReadsUnits) {
@@ -228,7 +291,8 @@ TEST(DurationTest, ReadsUnitsAndRefusesWhatIsNone) {
   EXPECT_EQ(ParseDuration("100ms"), std::chrono::milliseconds(100));
   EXPECT_EQ(ParseDuration("2 s"), std::chrono::seconds(2));
   EXPECT_EQ(ParseDuration("1m"), std::chrono::minutes(1));
-  for (const char* text : {"", "100", "ms", "-1s", "1h", "18446744073709551615ms"}) {
+  EXPECT_EQ(ParseDuration("12h"), std::chrono::hours(12));
+  for (const char* text : {"", "100", "ms", "-1s", "1d", "18446744073709551615ms"}) {
     EXPECT_EQ(ParseDuration(text), std::nullopt) << text;
   }
 }

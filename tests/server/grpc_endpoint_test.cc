@@ -49,8 +49,9 @@ class GrpcEndpointTest : public ::testing::Test {
     if (!engine.ok()) ADD_FAILURE() << engine.status();
     engine_ = *std::move(engine);
     key_value_ = std::make_unique<KeyValueService>(*engine_, clock_);
-    admin_ = std::make_unique<AdminService>(*engine_);
-    auto endpoint = GrpcEndpoint::Start(EndpointOptions(0), *key_value_, *admin_);
+    segments_ = std::make_unique<SegmentsService>(nullptr, *engine_, reads_);
+    admin_ = std::make_unique<AdminService>(*engine_, nullptr);
+    auto endpoint = GrpcEndpoint::Start(EndpointOptions(0), *key_value_, *segments_, *admin_);
     if (!endpoint.ok()) ADD_FAILURE() << endpoint.status();
     endpoint_ = *std::move(endpoint);
     channel_ = NewChannel();
@@ -134,6 +135,7 @@ class GrpcEndpointTest : public ::testing::Test {
   std::thread committer_;
   std::unique_ptr<storage::Engine> engine_;
   std::unique_ptr<KeyValueService> key_value_;
+  std::unique_ptr<SegmentsService> segments_;
   std::unique_ptr<AdminService> admin_;
   std::unique_ptr<GrpcEndpoint> endpoint_;
   std::shared_ptr<grpc::Channel> channel_;
@@ -294,8 +296,9 @@ TEST_F(GrpcEndpointTest, AnswersStockHealthChecks) {
   std::vector<std::string> answers;
   EXPECT_TRUE(check("", &answers).ok());
   EXPECT_TRUE(check("thermocline.v1.KeyValue", &answers).ok());
+  EXPECT_TRUE(check("thermocline.v1.Segments", &answers).ok());
   EXPECT_TRUE(check("thermocline.v1.Admin", &answers).ok());
-  EXPECT_THAT(answers, ::testing::ElementsAre(serving, serving, serving));
+  EXPECT_THAT(answers, ::testing::ElementsAre(serving, serving, serving, serving));
   EXPECT_EQ(check("no.such.Service", &answers).error_code(), grpc::NOT_FOUND);
 }
 
@@ -307,13 +310,13 @@ TEST_F(GrpcEndpointTest, ListsItsServicesByReflection) {
                                             list_services, &answers)
                   .ok());
   ASSERT_THAT(answers, SizeIs(1));
-  EXPECT_THAT(answers[0], AllOf(HasSubstr("thermocline.v1.KeyValue"), HasSubstr("thermocline.v1.Admin"),
-                                HasSubstr("grpc.health.v1.Health")));
+  EXPECT_THAT(answers[0], AllOf(HasSubstr("thermocline.v1.KeyValue"), HasSubstr("thermocline.v1.Segments"),
+                                HasSubstr("thermocline.v1.Admin"), HasSubstr("grpc.health.v1.Health")));
 }
 
 TEST_F(GrpcEndpointTest, APortInUseIsNamed) {
   const auto port = static_cast<uint16_t>(endpoint_->port());
-  const auto second = GrpcEndpoint::Start(EndpointOptions(port), *key_value_, *admin_);
+  const auto second = GrpcEndpoint::Start(EndpointOptions(port), *key_value_, *segments_, *admin_);
   ASSERT_FALSE(second.ok());
   EXPECT_THAT(std::string(second.status().message()),
               AllOf(HasSubstr(fmt::format("127.0.0.1:{}", port)),
@@ -323,7 +326,7 @@ TEST_F(GrpcEndpointTest, APortInUseIsNamed) {
 TEST_F(GrpcEndpointTest, AnAddressOfAnotherMachineIsRefused) {
   GrpcEndpoint::Options options = EndpointOptions(0);
   options.host = "203.0.113.1";
-  const auto second = GrpcEndpoint::Start(options, *key_value_, *admin_);
+  const auto second = GrpcEndpoint::Start(options, *key_value_, *segments_, *admin_);
   ASSERT_FALSE(second.ok());
   EXPECT_THAT(std::string(second.status().message()), AllOf(HasSubstr("203.0.113.1"), HasSubstr("assign")));
 }

@@ -21,8 +21,11 @@ using grpc::reflection::v1alpha::ServerReflectionRequest;
 using grpc::reflection::v1alpha::ServerReflectionResponse;
 using ::testing::UnorderedElementsAreArray;
 
-const std::vector<std::string> kServices = {"thermocline.v1.KeyValue", "thermocline.v1.Admin",
-                                            "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
+const std::vector<std::string> kServices = {"thermocline.v1.KeyValue",
+                                            "thermocline.v1.Segments",
+                                            "thermocline.v1.Admin",
+                                            "grpc.health.v1.Health",
+                                            "grpc.reflection.v1.ServerReflection",
                                             "grpc.reflection.v1alpha.ServerReflection"};
 
 class ServicesConformanceTest : public ConformanceTest {

@@ -11,8 +11,8 @@ const {
   restartServer, security, serverAddress, tlsOptions,
 } = require('./connection.js');
 
-const services = ['thermocline.v1.KeyValue', 'thermocline.v1.Admin', 'grpc.health.v1.Health',
-                  'grpc.reflection.v1.ServerReflection', 'grpc.reflection.v1alpha.ServerReflection'];
+const services = ['thermocline.v1.KeyValue', 'thermocline.v1.Segments', 'thermocline.v1.Admin',
+                  'grpc.health.v1.Health', 'grpc.reflection.v1.ServerReflection', 'grpc.reflection.v1alpha.ServerReflection'];
 const health = newClient(Health, serverAddress);
 
 // The first state that Watch tells, and the call.

@@ -12,8 +12,8 @@ from thermocline.v1 import key_value_pb2 as kv
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-SERVICES = {"thermocline.v1.KeyValue", "thermocline.v1.Admin", "grpc.health.v1.Health",
-            "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}
+SERVICES = {"thermocline.v1.KeyValue", "thermocline.v1.Segments", "thermocline.v1.Admin",
+            "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}
 
 
 def health(channel, method, kind):
@@ -64,7 +64,8 @@ class ReflectionTest(connection.Calls, unittest.TestCase):
             self.assertEqual(file.service, own.service)
             self.assertEqual([(m.name, [(f.name, f.number, f.type) for f in m.field]) for m in file.message_type],
                              [(m.name, [(f.name, f.number, f.type) for f in m.field]) for m in own.message_type])
-            self.assertEqual(len(by_name.file_descriptor_response.file_descriptor_proto), 1)
+            # With segments.proto, which it imports.
+            self.assertEqual(len(by_name.file_descriptor_response.file_descriptor_proto), 2)
             self.assertEqual(unknown.error_response.error_code, grpc.StatusCode.NOT_FOUND.value[0])
 
 

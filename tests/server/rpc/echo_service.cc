@@ -8,6 +8,7 @@
 #include "absl/strings/cord.h"
 
 #include "server/rpc/call.h"
+#include "server/rpc/detached.h"
 #include "server/rpc/loop.h"
 #include "server/rpc/streams.h"
 #include "server/rpc/unary.h"
@@ -97,6 +98,18 @@ class MetadataExchange final : public Exchange {
   MetadataResponse answer_;
 };
 
+// Counts as long as it lives.
+class Worker {
+ public:
+  explicit Worker(EchoService& service) : service_(service) { service_.workers.fetch_add(1); }
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+  ~Worker() { service_.workers.fetch_sub(1); }
+
+ private:
+  EchoService& service_;
+};
+
 absl::Status StatusOf(const RpcStatus& said) {
   absl::Status status(static_cast<absl::StatusCode>(said.code()), said.message());
   for (const auto& detail : said.details()) status.SetPayload(detail.type_url(), absl::Cord(detail.value()));
@@ -151,9 +164,70 @@ class WaitingUpload final : public Exchange, private LoopTask {
   bool resumed_ = false;
 };
 
+// What is done later refers to the messages and the completion, never to the taker.
+class SummingTaker {
+ public:
+  using Done = absl::AnyInvocable<void(absl::Status)>;
+
+  explicit SummingTaker(EchoService& service) : service_(service), worker_(service) {}
+
+  void Take(const Bytes& request, Done done) {
+    auto shared = std::make_shared<Done>(std::move(done));
+    service_.AddLater([&request, sum = sum_, shared] {
+      if (request.bytes() == "refuse") return (*shared)(absl::InvalidArgumentError("refused"));
+      sum->fetch_add(request.bytes().size());
+      (*shared)(absl::OkStatus());
+    });
+  }
+
+  void Finish(Count* response, Done done) {
+    auto shared = std::make_shared<Done>(std::move(done));
+    service_.AddLater([response, sum = sum_, shared] {
+      response->set_bytes(sum->load());
+      (*shared)(absl::OkStatus());
+    });
+  }
+
+ private:
+  EchoService& service_;
+  const Worker worker_;
+  const std::shared_ptr<std::atomic<uint64_t>> sum_ = std::make_shared<std::atomic<uint64_t>>(0);
+};
+
+void EchoService::AddCancellableMethods(const std::string& service, Methods& methods) {
+  using WhileHere = DetachedMethod<Bytes, Bytes>;
+  methods.Add(service + "SayWhileHere",
+              std::make_unique<WhileHere>(
+                  [this](const Bytes& request, WhileHere::Done done) {
+                    auto shared = std::make_shared<WhileHere::Done>(std::move(done));
+                    AddLater([request, shared] { (*shared)(request); });
+                    return std::make_shared<Worker>(*this);
+                  },
+                  WhileHere::Options{.effect = Effect::kWrites, .stop_waits = true}));
+  using DownloadLater = ServerStreamMethod<DownloadRequest, Bytes>;
+  methods.Add(
+      service + "DownloadLater",
+      std::make_unique<DownloadLater>(
+          [this](const DownloadRequest& request) -> absl::StatusOr<DownloadLater::Next> {
+            return [this, request, made = 0u, worker = std::make_unique<Worker>(*this)](
+                       Bytes* response, DownloadLater::NextDone done) mutable {
+              auto shared = std::make_shared<DownloadLater::NextDone>(std::move(done));
+              AddLater([response, size = request.bytes_each(), more = ++made < request.messages(), shared] {
+                response->set_bytes(std::string(size, 'l'));
+                (*shared)(more);
+              });
+            };
+          }));
+  using SumUp = ClientStreamMethod<Bytes, Count, SummingTaker>;
+  methods.Add(service + "SumUp",
+              std::make_unique<SumUp>([this] { return std::make_unique<SummingTaker>(*this); },
+                                      SumUp::Options{.effect = Effect::kWrites}));
+}
+
 Methods EchoService::NewMethods() {
   const std::string service = "/thermocline.testing.Echo/";
   Methods methods;
+  AddCancellableMethods(service, methods);
   methods.Add(service + "Say",
               std::make_unique<Say>([](const Bytes& request, Bytes* response, Say::Done done) {
                 *response = request;
@@ -181,6 +255,7 @@ Methods EchoService::NewMethods() {
               std::make_unique<SomeDay>([this](const Bytes& request, SomeDay::Done done) {
                 auto shared = std::make_shared<SomeDay::Done>(std::move(done));
                 AddLater([request, shared] { (*shared)(request); });
+                return nullptr;
               }));
   using Download = ServerStreamMethod<DownloadRequest, Bytes>;
   methods.Add(

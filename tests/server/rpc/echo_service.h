@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -12,6 +13,7 @@
 
 namespace thermocline::server::rpc {
 
+class SummingTaker;
 class WaitingUpload;
 
 // The methods of echo.proto, for an endpoint. Outlives it.
@@ -19,8 +21,8 @@ class EchoService {
  public:
   Methods NewMethods();
 
-  // Ends the operations of SayLater and SaySomeDay that are under way, on the calling thread; returns how
-  // many.
+  // Ends the operations whose end the test decides about, as far as they are under way, on the calling
+  // thread; returns how many.
   size_t FinishLater();
   size_t later() const;
   // Lets UploadLater take its messages.
@@ -29,12 +31,16 @@ class EchoService {
 
   // Calls of Ignore, Upload and UploadLater that are open.
   std::atomic<int> open_streams = 0;
+  // What works for SayWhileHere, DownloadLater and SumUp, and has not been destroyed.
+  std::atomic<int> workers = 0;
   // Messages of Download that were made.
   std::atomic<int> downloads_made = 0;
 
  private:
+  friend class SummingTaker;
   friend class WaitingUpload;
 
+  void AddCancellableMethods(const std::string& service, Methods& methods);
   void AddLater(std::function<void()> finish);
 
   mutable storage::Mutex mutex_;

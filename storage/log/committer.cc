@@ -12,6 +12,8 @@
 namespace thermocline::storage {
 namespace {
 
+constexpr int kYields = 100;
+
 using Share = MemoryBudget::Share;
 
 // A new block may give out this many versions, and a crash skips at most as many: a 64-bit counter takes 2^28
@@ -118,8 +120,14 @@ std::vector<BlockLog::Dirty> BlockLog::TakeDirty(Position& target) {
     dirty_.assign(1, open_);
   }
   // Copies of records into closed chunks may still be under way on other threads; they take no lock, so they
-  // end soon.
-  while (filling_[old_epoch].load(std::memory_order_acquire) != 0) std::this_thread::yield();
+  // end soon. A thread that gives way to others gets the processor only if this one sleeps.
+  for (int tries = 0; filling_[old_epoch].load(std::memory_order_acquire) != 0; ++tries) {
+    if (tries < kYields) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+    }
+  }
   return dirty;
 }
 

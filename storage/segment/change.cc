@@ -100,18 +100,22 @@ void SegmentWrite::Impl::Finish(absl::AnyInvocable<void(absl::StatusOr<SegmentWr
   result_.received = sorter_->received();
   // Who sorts does not keep this: a change that was given up ends.
   core_->world.executor.Run([self = shared_from_this()] {
-    const auto sorted = [weak = self->weak_from_this()](absl::StatusOr<Sorted> result) {
-      const std::shared_ptr<Impl> self = weak.lock();
-      if (self == nullptr) return;
-      if (!result.ok()) return self->Deliver([&] { std::exchange(self->done_, nullptr)(result.status()); });
-      self->sorted_ = *std::move(result);
-      self->inside_->memory = MemoryLine::Grant();
-      self->owns_file_ = self->sorted_.file.number != 0;
-      self->result_.distinct = self->sorted_.count();
-      self->core_->locks->Acquire(
-          self->name_, [self] { self->core_->world.executor.Run([self] { self->CountChanged(); }); });
+    const auto sorted = [weak = self->weak_from_this(), core = self->core_](absl::StatusOr<Sorted> result) {
+      if (const std::shared_ptr<Impl> live = weak.lock()) return live->TakeSorted(std::move(result));
+      if (result.ok()) core->files->Remove(result->file.number);
     };
     self->sorter_->Finish(/*always_file=*/false, sorted);
+  });
+}
+
+void SegmentWrite::Impl::TakeSorted(absl::StatusOr<Sorted> result) {
+  if (!result.ok()) return Deliver([&] { std::exchange(done_, nullptr)(result.status()); });
+  sorted_ = *std::move(result);
+  inside_->memory = MemoryLine::Grant();
+  owns_file_ = sorted_.file.number != 0;
+  result_.distinct = sorted_.count();
+  core_->locks->Acquire(name_, [self = shared_from_this()] {
+    self->core_->world.executor.Run([self] { self->CountChanged(); });
   });
 }
 

@@ -40,6 +40,7 @@ class SegmentWrite::Impl : public std::enable_shared_from_this<Impl> {
 
   void AddMore(std::span<const uint64_t> ids, AddDone done);
   void GrowAndAdd(std::span<const uint64_t> ids, AddDone done);
+  void TakeSorted(absl::StatusOr<Sorted> result);
   void CountChanged();
   void CountMembers(segment::MemoryLine::Grant memory);
   void CountedChanged(uint64_t members);

@@ -56,9 +56,8 @@ class WorkList {
  public:
   // `work` is listed until what this returns is destroyed, which may outlive the list.
   std::shared_ptr<const void> Add(std::shared_ptr<Work> work) {
-    MutexLock lock(shared_->mutex);
-    shared_->works.push_front(std::move(work));
-    return std::shared_ptr<const void>(nullptr, [shared = shared_, at = shared_->works.begin()](const void*) {
+    const auto at = Insert(std::move(work));
+    return std::shared_ptr<const void>(nullptr, [shared = shared_, at](const void*) {
       MutexLock lock(shared->mutex);
       shared->works.erase(at);
     });
@@ -78,6 +77,11 @@ class WorkList {
     Mutex mutex;
     std::list<std::shared_ptr<Work>> works ABSL_GUARDED_BY(mutex);  // the newest first
   };
+  std::list<std::shared_ptr<Work>>::iterator Insert(std::shared_ptr<Work> work) {
+    MutexLock lock(shared_->mutex);
+    return shared_->works.insert(shared_->works.begin(), std::move(work));
+  }
+
   const std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();
 };
 

@@ -39,7 +39,7 @@ class Block {
   }
 
   // The message; "" if the block is sound.
-  std::string Read(uint64_t first, uint64_t last, uint32_t count) {
+  std::string Read(uint64_t first, uint64_t last, uint32_t count, uint64_t from = 0) {
     const BlockEntry block{.first = first,
                            .last = last,
                            .offset = 4096,
@@ -48,12 +48,18 @@ class Block {
                            .bytes = static_cast<uint32_t>(bytes_.size())};
     WholeIdFile file;
     BlockDecoder decoder("f");
+    decoder.SkipTo(from);
     const absl::Status status = ReadBlock(block, bytes_, decoder, file);
     EXPECT_TRUE(status.ok() || status.code() == absl::StatusCode::kDataLoss) << status;
+    ids_ = file.ids;
     return std::string(status.message());
   }
 
+  // That were read.
+  const Ids& ids() const { return ids_; }
+
  private:
+  Ids ids_;
   std::string bytes_;
 };
 
@@ -149,6 +155,20 @@ TEST(BlockDecoderTest, PayloadsAreChecked) {
   EXPECT_THAT(
       Block().Section(SectionKind::kPacked, kMaxPartIds + 1, 10, std::string(72, '\0')).Read(10, 8202, 8193),
       HasSubstr("wrong number"));
+}
+
+TEST(BlockDecoderTest, PassesOverNothingThatIsWanted) {
+  Block block;
+  block.Section(SectionKind::kPacked, 1, 10, "").Section(SectionKind::kPacked, 1, 11, "");
+  block.Section(SectionKind::kBitmap, 1, kContainerIds, Words({1}));
+  const uint64_t last = kContainerIds;
+  const std::vector<std::pair<uint64_t, Ids>> cases{{10, {10, 11, last}},   {11, {11, last}},
+                                                    {last - 1, {11, last}}, {last, {last}},
+                                                    {last + 65535, {last}}, {last + 65536, {}}};
+  for (const auto& [from, ids] : cases) {
+    EXPECT_EQ(block.Read(10, last, 3, from), "");
+    EXPECT_EQ(block.ids(), ids) << from;
+  }
 }
 
 // Sums that wrap around may come to lie in order at the end.

@@ -15,6 +15,8 @@ namespace {
 // The end of a file is read at once, with its footer and, of most, the top of the index.
 constexpr uint64_t kTailBytes = 32 << 10;
 constexpr size_t kMaxExtentBytes = 128 << 10;
+// So many blocks that were expanded one after the other make it likely that more will be.
+constexpr uint64_t kSequential = 4;
 
 size_t ExtentBytes(size_t window_bytes) { return std::min(kMaxExtentBytes, window_bytes / 4); }
 
@@ -55,6 +57,12 @@ class IdFileStream final : public IdStream {
   }
 
   void Want(std::span<const uint64_t> ids) override {
+    // Where one block after the other is wanted anyway, they are read in larger pieces.
+    if (run_ >= kSequential) {
+      wanted_.clear();
+      wanted_done_ = 0;
+      return;
+    }
     wanted_.assign(ids.begin(), ids.end());
     wanted_done_ = 0;
     ReadAhead();

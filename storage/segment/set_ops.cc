@@ -75,6 +75,19 @@ class Operator : public IdStream {
     return true;
   }
 
+  // Ids before anything that the other side has are passed over, or on without being copied. Of two lists, a
+  // merge does that: one by one, they would take turns.
+  static bool SkipPrefix(Operand& list, const Operand& other) {
+    if (!list.is_ids() || list.first() >= other.first() || other.is_ids()) return false;
+    list.SkipTo(other.first());
+    return true;
+  }
+  static bool PassPrefix(Operand& list, const Operand& other, Part& part) {
+    if (!list.is_ids() || list.first() >= other.first() || other.is_ids()) return false;
+    part = list.TakeIds(FirstAtLeast(list.ids(), 0, other.first()));
+    return true;
+  }
+
   // The ids of `list` up to the end of the bitmap's container whose bits are `wanted`.
   bool Filter(Operand& list, const Operand& bitmap, uint64_t wanted, Part& part) {
     const size_t count = list.CountUpTo(bitmap.last());
@@ -130,8 +143,7 @@ class Intersection final : public Operator {
     if (a_.IsNewList()) b_.stream().Want(a_.ids());
     if (a_.last() < b_.first()) return a_.SkipTo(b_.first()), false;
     if (b_.last() < a_.first()) return b_.SkipTo(a_.first()), false;
-    if (a_.is_ids() && a_.first() < b_.first()) return a_.SkipTo(b_.first()), false;
-    if (b_.is_ids() && b_.first() < a_.first()) return b_.SkipTo(a_.first()), false;
+    if (SkipPrefix(a_, b_) || SkipPrefix(b_, a_)) return false;
     if (a_.is_block() || b_.is_block()) return ExpandOne(), false;
     if (a_.is_bitmap() && b_.is_bitmap()) {
       const uint64_t container = a_.part().container();
@@ -160,11 +172,8 @@ class Difference final : public Operator {
     if (a_.last() < b_.first()) return PassOn(a_, part);
     if (b_.last() < a_.first()) return b_.SkipTo(a_.first()), false;
     if (a_.IsNewList()) b_.stream().Want(a_.ids());
-    if (a_.is_ids() && a_.first() < b_.first()) {
-      part = a_.TakeIds(FirstAtLeast(a_.ids(), 0, b_.first()));
-      return true;
-    }
-    if (b_.is_ids() && b_.first() < a_.first()) return b_.SkipTo(a_.first()), false;
+    if (PassPrefix(a_, b_, part)) return true;
+    if (SkipPrefix(b_, a_)) return false;
     if (a_.is_block() || b_.is_block()) return ExpandOne(), false;
     if (a_.is_bitmap()) {
       open_ = true;
@@ -234,13 +243,6 @@ class Union final : public Operator {
     if (merged.a > 0) a_.DropIds(merged.a);
     if (merged.b > 0) b_.DropIds(merged.b);
     return EmitIds(merged.out, part);
-  }
-
-  // Ids before anything that the other side has need not be copied.
-  static bool PassPrefix(Operand& list, const Operand& other, Part& part) {
-    if (!list.is_ids() || list.first() >= other.first() || other.is_ids()) return false;
-    part = list.TakeIds(FirstAtLeast(list.ids(), 0, other.first()));
-    return true;
   }
 
   static bool IsDense(const Operand& list) {

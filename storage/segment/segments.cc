@@ -39,6 +39,7 @@ using segment::Work;
 constexpr uint64_t kQueryBytes = uint64_t{1} << 20;
 // What its streams would like, as a part of all memory; they do with less.
 constexpr uint64_t kQueryPart = 16;
+constexpr uint64_t kSmallResultBytes = 64 << 10;
 constexpr size_t kMostListed = 100;
 constexpr size_t kStorePageIds = 64 << 10;
 
@@ -247,11 +248,13 @@ absl::StatusOr<std::unique_ptr<SegmentQuery>> Segments::Impl::Begin(Beginning& b
   const uint64_t work_bytes = segment::FileBytesOf(plan);
   if (!beginning.kept.has_value() && beginning.options.keep_result && core_->results->max_bytes() > 0 &&
       work_bytes >= core_->options.min_result_work_bytes && !plan.inputs.empty()) {
-    // Larger results cost as much to read as what they were made of.
+    // Larger results cost as much to read as what they were made of; small ones may cost more, of small
+    // inputs.
     SegmentQuery::Impl::Keeping keeping;
     keeping.entry.key = beginning.resolved.key;
     keeping.entry.segments = beginning.resolved.segments;
-    keeping.max_file_bytes = std::min(work_bytes / 2, core_->results->max_bytes() / 4);
+    keeping.max_file_bytes =
+        std::min(std::max(work_bytes / 2, kSmallResultBytes), core_->results->max_bytes() / 4);
     parts.keeping = std::move(keeping);
   }
   parts.core = core_;

@@ -3,6 +3,7 @@
 #include "storage/segments.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <iterator>
 #include <map>
 #include <memory>
@@ -338,7 +339,7 @@ TEST_P(SegmentsModelTest, DoesWhatSetsDo) {
   // Its answer must not change, whatever is written meanwhile.
   std::unique_ptr<SegmentQuery> old_query;
   Ids old_ids;
-  for (int step = 0; step < 120; ++step) {
+  for (int step = 0; step < 60; ++step) {
     SCOPED_TRACE(step);
     ASSERT_NO_FATAL_FAILURE(ChangeSome(random));
     const auto [text, ids] = RandomExpression(random, 3);
@@ -374,7 +375,13 @@ TEST_P(SegmentsModelTest, DoesWhatSetsDo) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, SegmentsModelTest, ::testing::Range<uint64_t>(0, 8));
+// THERMOCLINE_MODEL_RUNS asks for more of them.
+uint64_t Runs() {
+  const char* const runs = std::getenv("THERMOCLINE_MODEL_RUNS");
+  return runs != nullptr ? std::strtoull(runs, nullptr, 10) : 4;
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, SegmentsModelTest, ::testing::Range<uint64_t>(0, Runs()));
 
 }  // namespace
 }  // namespace thermocline::storage

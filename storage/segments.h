@@ -95,7 +95,8 @@ class SegmentWrite {
  public:
   ~SegmentWrite();
 
-  // Takes some ids, which must live until `done` was called: during the call, or later on the executor.
+  // Takes some ids, which must live until `done` was called, or destroyed: during the call, or later on the
+  // executor.
   void Add(std::span<const uint64_t> ids, absl::AnyInvocable<void(absl::Status)> done);
 
   // Publishes the change: durable when `done` is called, on the executor.
@@ -227,6 +228,7 @@ struct SegmentsStats {
   uint64_t queries = 0;
   uint64_t queries_waiting = 0;  // for memory
   uint64_t queries_refused = 0;
+  uint64_t changes_waiting = 0;  // and rewrites, for memory
   uint64_t ids_returned = 0;
   uint64_t blocks_read = 0;
   uint64_t bytes_read = 0;

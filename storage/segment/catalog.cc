@@ -76,7 +76,6 @@ rocksdb::Options OptionsFor(uint64_t memory_bytes, rocksdb::Env* env) {
   options.max_bytes_for_level_base = 64 << 20;
   options.target_file_size_base = 16 << 20;
   options.compression = rocksdb::kLZ4Compression;
-  // What was synced and cannot be read is never passed over in silence; what was being written is cut off.
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
   options.max_bgerror_resume_count = 0;
   options.stats_dump_period_sec = 0;
@@ -129,6 +128,7 @@ class Catalog::Impl {
     const rocksdb::Status found = db_->Get({}, "c", &row);
     if (!found.ok() && !found.IsNotFound()) return FromRocks(found);
     if (found.ok() && row.size() != 8) return absl::DataLossError("the catalog of segments is damaged");
+    is_new_ = !found.ok();
     next_ = reserved_ = found.ok() ? BigEndian(row.data()) : 1;
     return absl::OkStatus();
   }
@@ -154,9 +154,9 @@ class Catalog::Impl {
       written_.fetch_add(1, std::memory_order_release);  // acquired by Sync
       return absl::OkStatus();
     }
-    absl::Status status = FromRocks(written);
-    if (!absl::IsResourceExhausted(status)) Refuse(status);
-    return status;
+    // RocksDB does not write to a log again that has failed once, also if the disk was only full.
+    Refuse(FromRocks(written));
+    return write_status();
   }
 
   absl::Status Sync() {
@@ -170,15 +170,16 @@ class Catalog::Impl {
       synced_ = now;
       return absl::OkStatus();
     }
-    return failure_ = absl::UnavailableError("changes of segments are refused until a restart: " +
-                                             synced.ToString());
+    return failure_ = absl::UnavailableError(
+               "changes of segments are refused until the server is started again: " + synced.ToString());
   }
 
   void Refuse(const absl::Status& status) {
     MutexLock lock(sync_mutex_);
     if (failure_.ok()) {
-      failure_ = absl::UnavailableError("changes of segments are refused until a restart: " +
-                                        std::string(status.message()));
+      failure_ =
+          absl::UnavailableError("changes of segments are refused until the server is started again: " +
+                                 std::string(status.message()));
     }
   }
 
@@ -198,12 +199,14 @@ class Catalog::Impl {
 
   rocksdb::DB& db() { return *db_; }
   uint64_t memory_bytes() const { return memory_bytes_; }
+  bool is_new() const { return is_new_; }
 
  private:
   const std::shared_ptr<RocksFileSystem> files_;
   const std::unique_ptr<rocksdb::Env> env_;
   std::unique_ptr<rocksdb::DB> db_;
   uint64_t memory_bytes_ = 0;
+  bool is_new_ = false;
 
   Mutex number_mutex_;
   uint64_t next_ ABSL_GUARDED_BY(number_mutex_) = 0;
@@ -217,67 +220,63 @@ class Catalog::Impl {
 
 namespace {
 
-// The ids of one kind of one recent layer.
+// The ids of one kind of one recent layer. It holds no iterator between parts: that would keep tables in
+// memory for as long as a query lives.
 class RecentIds final : public IdStream {
  public:
   RecentIds(rocksdb::DB& db, std::shared_ptr<const void> keep, const rocksdb::Snapshot* snapshot, char kind,
             uint64_t layer)
-      : keep_(std::move(keep)), prefix_(Key(kind, layer)), end_key_(Key(kind, layer + 1)), end_(end_key_) {
+      : db_(db),
+        keep_(std::move(keep)),
+        snapshot_(snapshot),
+        prefix_(Key(kind, layer)),
+        end_key_(Key(kind, layer + 1)),
+        end_(end_key_) {
     ids_.reserve(kPartIds);
-    rocksdb::ReadOptions options;
-    options.snapshot = snapshot;
-    options.iterate_upper_bound = &end_;
-    rows_.reset(db.NewIterator(options));
   }
 
   absl::Status Next(Part& part) override {
     part = Part();
-    if (ended_) return FromRocks(rows_->status());
-    if (!at_row_) Seek(from_);
-    ids_.clear();
-    for (; rows_->Valid() && ids_.size() < kPartIds; rows_->Next()) {
-      const Slice key = rows_->key();
-      if (key.size() != prefix_.size() + 8) return absl::DataLossError("the catalog of segments is damaged");
-      const uint64_t id = BigEndian(key.data() + prefix_.size());
-      if (id >= from_) ids_.push_back(id);
-    }
-    if (!rows_->Valid()) {
-      ended_ = true;
-      if (!rows_->status().ok()) return FromRocks(rows_->status());
-    }
-    if (!ids_.empty())
+    if (ended_ || !failure_.ok()) return failure_;
+    failure_ = Read();
+    if (failure_.ok() && !ids_.empty())
       part = Part{Part::Kind::kIds, ids_.size(), ids_.front(), ids_.back(), ids_.data(), nullptr};
-    return absl::OkStatus();
+    return failure_;
   }
 
   void Expand() override {}
-
-  void SkipTo(uint64_t id) override {
-    if (id <= from_) return;
-    // A seek costs as much as some dozens of steps.
-    if (at_row_ && !ids_.empty() && id > ids_.back() && id - ids_.back() > 256) at_row_ = false;
-    from_ = id;
-  }
-
+  void SkipTo(uint64_t id) override { from_ = std::max(from_, id); }
   void Want(std::span<const uint64_t>) override {}
 
  private:
-  void Seek(uint64_t id) {
-    std::string key = prefix_;
-    PutBigEndian(key, id);
-    rows_->Seek(key);
-    at_row_ = true;
+  absl::Status Read() {
+    rocksdb::ReadOptions options;
+    options.snapshot = snapshot_;
+    options.iterate_upper_bound = &end_;
+    const std::unique_ptr<rocksdb::Iterator> rows(db_.NewIterator(options));
+    std::string first = prefix_;
+    PutBigEndian(first, from_);
+    ids_.clear();
+    for (rows->Seek(first); rows->Valid() && ids_.size() < kPartIds; rows->Next()) {
+      const Slice key = rows->key();
+      if (key.size() != prefix_.size() + 8) return absl::DataLossError("the catalog of segments is damaged");
+      ids_.push_back(BigEndian(key.data() + prefix_.size()));
+    }
+    ended_ = ids_.size() < kPartIds || ids_.back() == UINT64_MAX;
+    if (!ended_) from_ = ids_.back() + 1;
+    return FromRocks(rows->status());
   }
 
+  rocksdb::DB& db_;
   const std::shared_ptr<const void> keep_;
+  const rocksdb::Snapshot* const snapshot_;
   const std::string prefix_;
   const std::string end_key_;
   const Slice end_;
-  std::unique_ptr<rocksdb::Iterator> rows_;
   std::vector<uint64_t> ids_;
   uint64_t from_ = 0;
-  bool at_row_ = false;
   bool ended_ = false;
+  absl::Status failure_;
 };
 
 }  // namespace
@@ -296,6 +295,7 @@ absl::Status Catalog::Close() { return impl_->Close(); }
 absl::StatusOr<uint64_t> Catalog::NewNumber() { return impl_->NewNumber(); }
 absl::Status Catalog::Sync() { return impl_->Sync(); }
 absl::Status Catalog::write_status() const { return impl_->write_status(); }
+bool Catalog::is_new() const { return impl_->is_new(); }
 uint64_t Catalog::memory_bytes() const { return impl_->memory_bytes(); }
 
 std::shared_ptr<const Catalog::Snapshot> Catalog::Now() const {

@@ -33,7 +33,7 @@ struct Layer {
   uint64_t recent = 0;  // its number, if it is a recent layer; 0: it is files
   FileEntry adds;       // of a recent layer, only counts, and those are upper bounds
   FileEntry removes;
-  uint64_t min_adds = 0;  // adds.count is at most this much too large
+  uint64_t min_adds = 0;  // adds has at least so many
 };
 
 struct SegmentEntry {
@@ -64,6 +64,9 @@ struct ResultEntry {
 // What segments there are, and the recent changes of each: a RocksDB with a write-ahead log. Thread-safe.
 // Calls may wait for the disk.
 //
+// Its log is read up to the first record that is damaged: where a crash tore the end off; nobody can tell
+// that from damage to what was synced.
+//
 // Rows, all integers in keys big-endian:
 //   'c'                      the next number that may be given out
 //   'n' name                 SegmentEntry
@@ -78,6 +81,9 @@ class Catalog {
                                                        FileSystem& files);
   ~Catalog();
   absl::Status Close();
+
+  // It was made by this Open.
+  bool is_new() const;
 
   // A number that was never given out before, also across crashes. 0 is none.
   absl::StatusOr<uint64_t> NewNumber();
@@ -115,9 +121,8 @@ class Catalog {
     std::unique_ptr<Impl> impl_;
   };
 
-  // Applies a batch: seen at once, durable after Sync. UNAVAILABLE once a write or a sync has failed: the
-  // fate of what was not synced is unknown, and nothing more is written. RESOURCE_EXHAUSTED: the disk is
-  // full; nothing was written.
+  // Applies a batch: seen at once, durable after Sync. UNAVAILABLE once a write or a sync has failed, for
+  // whatever reason: the fate of what was not synced is unknown, and nothing more is written until a restart.
   absl::Status Write(Batch& batch);
   // What was applied before is durable. Many callers share one sync.
   absl::Status Sync();

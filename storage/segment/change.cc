@@ -24,8 +24,8 @@ using segment::SegmentEntry;
 using segment::StreamRun;
 
 constexpr std::chrono::milliseconds kPatience{60'000};
-// What a change takes to sort with, as a part of all memory.
-constexpr uint64_t kMemoryPart = 8;
+// What a change takes to sort with, as a part of that of all changes.
+constexpr uint64_t kMemoryPart = 4;
 constexpr uint64_t kMostSortBytes = uint64_t{64} << 20;
 
 // Which change's completion this thread is inside of.
@@ -44,12 +44,12 @@ SegmentWrite::Impl::Impl(std::shared_ptr<Core> core, segment::Rewriter& rewriter
                          std::shared_ptr<Core::Reading> inside, std::string name, SegmentChange change,
                          const SegmentWriteOptions& options)
     : core_(std::move(core)),
+      inside_(std::move(inside)),
       rewriter_(rewriter),
       name_(std::move(name)),
       change_(change),
       options_(options),
-      sorter_(core_->NewSorter()),
-      inside_(std::move(inside)),
+      sorter_(core_->NewSorter(inside_)),
       work_(std::make_shared<segment::Work>()) {
   work_->what = NameOf(change_, name_);
   listed_ = core_->works.Add(work_);
@@ -61,13 +61,15 @@ SegmentWrite::Impl::~Impl() {
 
 void SegmentWrite::Impl::Add(std::span<const uint64_t> ids, AddDone done) {
   work_->ids.fetch_add(ids.size(), std::memory_order_relaxed);
-  if (ids.size() > sorter_->room()) return AddMore(ids, std::move(done));
-  sorter_->Add(ids);
-  done(absl::OkStatus());
+  AddMore(ids, std::move(done));
 }
 
 void SegmentWrite::Impl::AddMore(std::span<const uint64_t> ids, AddDone done) {
-  if (!grown_) return GrowAndAdd(ids, std::move(done));
+  if (ids.size() <= sorter_->room()) {
+    sorter_->Add(ids);
+    return Deliver([&] { done(absl::OkStatus()); });
+  }
+  if (granted_ <= IdSorter::kListBytes) return GrowAndAdd(ids, std::move(done));
   core_->world.executor.Run([self = shared_from_this(), ids, done = std::move(done)]() mutable {
     absl::Status status;
     while (status.ok() && !ids.empty()) {
@@ -81,18 +83,21 @@ void SegmentWrite::Impl::AddMore(std::span<const uint64_t> ids, AddDone done) {
 }
 
 void SegmentWrite::Impl::GrowAndAdd(std::span<const uint64_t> ids, AddDone done) {
-  const uint64_t bytes =
-      std::clamp<uint64_t>(core_->memory->limit() / kMemoryPart, IdSorter::kMinBytes, kMostSortBytes);
-  core_->memory->Request(bytes, kPatience, NameOf(change_, name_),
-                         [self = shared_from_this(), bytes, ids,
-                          done = std::move(done)](absl::StatusOr<MemoryLine::Grant> grant) mutable {
-                           if (!grant.ok()) return self->Deliver([&] { done(grant.status()); });
-                           self->inside_->memory = *std::move(grant);
-                           self->work_->memory_bytes = bytes;
-                           self->grown_ = true;
-                           self->sorter_->Grow(bytes);
-                           self->AddMore(ids, std::move(done));
-                         });
+  const uint64_t bytes = granted_ == 0 ? IdSorter::kListBytes
+                                       : std::clamp<uint64_t>(core_->change_memory->limit() / kMemoryPart,
+                                                              IdSorter::kMinBytes, kMostSortBytes);
+  // Who waits for more while it holds some may keep others, and itself, from it.
+  inside_->memory = MemoryLine::Grant();
+  core_->change_memory->Request(bytes, kPatience, NameOf(change_, name_),
+                                [self = shared_from_this(), bytes, ids,
+                                 done = std::move(done)](absl::StatusOr<MemoryLine::Grant> grant) mutable {
+                                  if (!grant.ok()) return self->Deliver([&] { done(grant.status()); });
+                                  self->inside_->memory = *std::move(grant);
+                                  self->work_->memory_bytes = bytes;
+                                  self->granted_ = bytes;
+                                  self->sorter_->Grow(bytes);
+                                  self->AddMore(ids, std::move(done));
+                                });
 }
 
 void SegmentWrite::Impl::Finish(absl::AnyInvocable<void(absl::StatusOr<SegmentWriteResult>)> done) {
@@ -129,11 +134,11 @@ void SegmentWrite::Impl::CountChanged() {
 
   const uint64_t bytes = segment::MemoryOf(segment::PlanOf(name_, *before_), segment::kMinWindowBytes) +
                          segment::kOperatorBytes + segment::IdFileStreamBytes(segment::kMinWindowBytes);
-  core_->memory->Request(bytes, kPatience, NameOf(change_, name_),
-                         [self = shared_from_this()](absl::StatusOr<MemoryLine::Grant> grant) {
-                           if (!grant.ok()) return self->Release(grant.status());
-                           self->CountMembers(*std::move(grant));
-                         });
+  core_->change_memory->Request(bytes, kPatience, NameOf(change_, name_),
+                                [self = shared_from_this()](absl::StatusOr<MemoryLine::Grant> grant) {
+                                  if (!grant.ok()) return self->Release(grant.status());
+                                  self->CountMembers(*std::move(grant));
+                                });
 }
 
 void SegmentWrite::Impl::CountMembers(MemoryLine::Grant memory) {

@@ -52,13 +52,13 @@ class SegmentWrite::Impl : public std::enable_shared_from_this<Impl> {
   void Deliver(absl::AnyInvocable<void()> completion);
 
   const std::shared_ptr<segment::Core> core_;
+  const std::shared_ptr<segment::Core::Reading> inside_;  // has the memory; goes after what uses it
   segment::Rewriter& rewriter_;
   const std::string name_;
   const SegmentChange change_;
   const SegmentWriteOptions options_;
   const std::shared_ptr<segment::IdSorter> sorter_;
-  const std::shared_ptr<segment::Core::Reading> inside_;  // has the memory
-  bool grown_ = false;
+  uint64_t granted_ = 0;
   const std::shared_ptr<segment::Work> work_;
   std::shared_ptr<const void> listed_;
 

@@ -13,6 +13,8 @@ namespace {
 // Parts of the memory.
 constexpr uint64_t kCatalogPart = 8;
 constexpr uint64_t kIndexesPart = 16;
+// Of what is left then: changes and rewrites. The others are queries, which no change can keep waiting.
+constexpr uint64_t kChangesPart = 3;
 
 }  // namespace
 
@@ -26,14 +28,23 @@ absl::Status Core::Open() {
   auto opened = Catalog::Open(options.directory, catalog_bytes, world.files);
   if (!opened.ok()) return opened.status();
   catalog = *std::move(opened);
-  files = std::make_shared<IdFiles>(world.objects, world.executor, index_bytes);
-  memory = std::make_shared<MemoryLine>(options.memory_bytes - catalog_bytes - index_bytes, world.executor);
+  files = std::make_shared<IdFiles>(world.objects, world.executor, gate, index_bytes);
+  const uint64_t left = options.memory_bytes - catalog_bytes - index_bytes;
+  change_memory = std::make_shared<MemoryLine>(left / kChangesPart, world.executor);
+  memory = std::make_shared<MemoryLine>(left - left / kChangesPart, world.executor);
   locks = std::make_unique<NameLocks>(world.executor);
   results = std::make_unique<Results>(*catalog, world.clock, options.result_bytes,
                                       static_cast<uint64_t>(options.result_lifetime.count()));
 
   absl::StatusOr<std::set<uint64_t>> unnamed = files->List();
   if (!unnamed.ok()) return unnamed.status();
+  if (catalog->is_new() && !unnamed->empty()) {
+    return absl::FailedPreconditionError(
+        fmt::format("the catalog of segments in {} is new, but the object store has {} id files: restore the "
+                    "catalog from a "
+                    "backup, or remove them",
+                    options.directory, unnamed->size()));
+  }
   if (absl::Status status = results->Load(*unnamed); !status.ok()) return status;
   for (const uint64_t file : results->Files()) unnamed->erase(file);
   absl::Status status = catalog->ForEach("", "", nullptr, [&](std::string_view, const SegmentEntry& entry) {
@@ -45,13 +56,17 @@ absl::Status Core::Open() {
     }
     return true;
   });
+  // Who does not know all names cannot tell what has none.
+  if (!status.ok()) return status;
   for (const uint64_t file : *unnamed) status.Update(world.objects.Remove(IdFiles::NameOf(file)));
   return status;
 }
 
 absl::Status Core::Close() {
   memory->Close();
+  change_memory->Close();
   gate.Close();
+  files->Close();
   return catalog->Close();
 }
 
@@ -60,8 +75,9 @@ absl::StatusOr<std::shared_ptr<Core::Reading>> Core::NewReading() {
   return std::make_shared<Reading>(gate);
 }
 
-std::shared_ptr<IdSorter> Core::NewSorter() {
-  return std::make_shared<IdSorter>(IdSorter::Parts{.files = files,
+std::shared_ptr<IdSorter> Core::NewSorter(std::shared_ptr<const void> inside) {
+  return std::make_shared<IdSorter>(IdSorter::Parts{.inside = std::move(inside),
+                                                    .files = files,
                                                     .new_number = [this] { return catalog->NewNumber(); },
                                                     .new_context = [this] { return NewContext(); }});
 }
@@ -77,6 +93,11 @@ absl::Status Core::Settle(uint64_t changed_segment, std::vector<uint64_t> remove
 void Core::KeepResult(ResultEntry entry) {
   const std::vector<uint64_t> removed = results->Keep(std::move(entry));
   // Rows that are gone must not come back without their files.
+  if (!removed.empty() && catalog->Sync().ok()) RemoveFiles(removed);
+}
+
+void Core::ForgetResult(const std::string& key) {
+  const std::vector<uint64_t> removed = results->Forget(key);
   if (!removed.empty() && catalog->Sync().ok()) RemoveFiles(removed);
 }
 

@@ -53,12 +53,14 @@ class Core {
   // UNAVAILABLE: closed.
   absl::StatusOr<std::shared_ptr<Reading>> NewReading();
   std::shared_ptr<ReadContext> NewContext() { return std::make_shared<ReadContext>(gate, total); }
-  std::shared_ptr<IdSorter> NewSorter();
+  // `inside` is a reading.
+  std::shared_ptr<IdSorter> NewSorter(std::shared_ptr<const void> inside);
 
   // After a batch was written: makes it durable; removes the files that the catalog does not name any more,
   // and forgets the results that depend on the segment that changed (0: none has).
   absl::Status Settle(uint64_t changed_segment, std::vector<uint64_t> removed_files);
   void KeepResult(ResultEntry entry);
+  void ForgetResult(const std::string& key);
 
   // Counts what a segment has (1), or had (-1), in the figures below.
   void Count(const SegmentEntry& entry, int sign);
@@ -72,7 +74,8 @@ class Core {
   WorkList works;
   std::unique_ptr<Catalog> catalog;
   std::shared_ptr<IdFiles> files;
-  std::shared_ptr<MemoryLine> memory;
+  std::shared_ptr<MemoryLine> memory;         // of queries
+  std::shared_ptr<MemoryLine> change_memory;  // of changes and rewrites
   std::unique_ptr<Results> results;
   std::unique_ptr<NameLocks> locks;  // every change of a segment happens under its name's
   // Held shared from a look into catalog or results until the files that they name are pinned; alone while

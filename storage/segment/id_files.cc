@@ -70,10 +70,22 @@ void IdFiles::Remove(uint64_t number) {
 }
 
 void IdFiles::RemoveNow(std::vector<uint64_t> numbers) {
-  executor_.Run([self = shared_from_this(), numbers = std::move(numbers)] {
+  if (!gate_.Enter()) return;
+  executor_.Run([self = shared_from_this(), numbers = std::move(numbers)]() mutable {
     // What cannot be removed now is swept at the next start.
     for (const uint64_t number : numbers) self->store_.Remove(NameOf(number)).IgnoreError();
+    Gate& gate = self->gate_;
+    self.reset();
+    gate.Leave();
   });
+}
+
+void IdFiles::Close() {
+  Cache closed;  // without the lock
+  MutexLock lock(mutex_);
+  closed.swap(cache_);
+  cached_.clear();
+  cached_bytes_ = 0;
 }
 
 absl::StatusOr<std::set<uint64_t>> IdFiles::List() const {

@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 
 #include "storage/executor.h"
+#include "storage/gate.h"
 #include "storage/object_store.h"
 #include "storage/segment/catalog.h"
 #include "storage/segment/id_file_stream.h"
@@ -27,8 +28,9 @@ namespace thermocline::storage::segment {
 class IdFiles : public std::enable_shared_from_this<IdFiles> {
  public:
   // Files that were opened stay open, up to `cache_bytes` of their indexes. All must outlive it.
-  IdFiles(ObjectStore& store, Executor& executor, uint64_t cache_bytes)
-      : store_(store), executor_(executor), cache_bytes_(cache_bytes) {}
+  // What is removed, is removed inside `gate`; what is left when that is closed, at the next start.
+  IdFiles(ObjectStore& store, Executor& executor, Gate& gate, uint64_t cache_bytes)
+      : store_(store), executor_(executor), gate_(gate), cache_bytes_(cache_bytes) {}
 
   static std::string NameOf(uint64_t number);
 
@@ -55,6 +57,9 @@ class IdFiles : public std::enable_shared_from_this<IdFiles> {
   // The catalog does not name this file any more: it is removed, on the executor, as soon as nobody has it
   // pinned. 0 is fine.
   void Remove(uint64_t number);
+
+  // Nobody uses the store any more: lets go of files that are open.
+  void Close();
 
   // The numbers of all files in the store.
   absl::StatusOr<std::set<uint64_t>> List() const;
@@ -87,6 +92,7 @@ class IdFiles : public std::enable_shared_from_this<IdFiles> {
 
   ObjectStore& store_;
   Executor& executor_;
+  Gate& gate_;
   const uint64_t cache_bytes_;
 
   Mutex mutex_;

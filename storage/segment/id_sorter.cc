@@ -46,7 +46,7 @@ IdSorter::~IdSorter() {
 
 void IdSorter::Grow(uint64_t bytes) {
   bytes_ = bytes;
-  capacity_ = (bytes - IdFiles::kWriteBytes) / (2 * sizeof(uint64_t));
+  capacity_ = bytes == kListBytes ? kListIds : (bytes - IdFiles::kWriteBytes) / (2 * sizeof(uint64_t));
   ids_.reserve(capacity_);
 }
 
@@ -64,12 +64,15 @@ void IdSorter::Add(std::span<const uint64_t> ids) {
   ids_.insert(ids_.end(), ids.begin(), ids.end());
 }
 
+void IdSorter::SortList() {
+  if (std::exchange(in_order_, true)) return;
+  scratch_.resize(ids_.size());
+  ids_.resize(SortIds(ids_, scratch_));
+}
+
 absl::Status IdSorter::WriteList() {
   if (ids_.empty()) return absl::OkStatus();
-  if (!in_order_) {
-    scratch_.resize(ids_.size());
-    ids_.resize(SortIds(ids_, scratch_));
-  }
+  SortList();
   // What goes on where the run ends belongs to it: ids that come in order are never merged.
   if (run_ != nullptr && ids_.front() <= run_last_) {
     if (absl::Status status = CloseRun(); !status.ok()) return status;
@@ -101,11 +104,12 @@ absl::Status IdSorter::CloseRun() {
 
 void IdSorter::Finish(bool always_file, Done done) {
   if (run_ == nullptr && runs_.empty() && !always_file) {
-    if (!in_order_) {
-      scratch_.resize(ids_.size());
-      ids_.resize(SortIds(ids_, scratch_));
+    SortList();
+    if (ids_.size() <= kListIds) {
+      std::vector<uint64_t>().swap(scratch_);
+      ids_.shrink_to_fit();
+      return done(Sorted{std::move(ids_), {}});
     }
-    return done(Sorted{std::move(ids_), {}});
   }
   absl::Status status = WriteList();
   if (status.ok() && run_ != nullptr) status = CloseRun();
@@ -155,7 +159,8 @@ void IdSorter::MergeSome() {
         self->runs_.erase(self->runs_.begin(), self->runs_.begin() + static_cast<ptrdiff_t>(some.size()));
         self->runs_.push_back(*merged);
         self->MergeSome();
-      });
+      },
+      parts_.inside);
 }
 
 void IdSorter::Cancel() {

@@ -29,13 +29,16 @@ size_t SortIds(std::span<uint64_t> ids, std::span<uint64_t> scratch);
 // at a time, but for Cancel.
 class IdSorter : public std::enable_shared_from_this<IdSorter> {
  public:
+  // What it takes before it grows.
+  static constexpr size_t kFirstIds = 1 << 10;
   // So many ids stay in a list.
   static constexpr size_t kListIds = 16 << 10;
   static constexpr size_t kListBytes = 2 * kListIds * sizeof(uint64_t);
-  // The least that it takes beyond a list.
+  // The least that it takes to sort more than a list.
   static constexpr size_t kMinBytes = 2 << 20;
 
   struct Parts {
+    std::shared_ptr<const void> inside;  // what keeps the store open: the last to go
     std::shared_ptr<IdFiles> files;
     std::function<absl::StatusOr<uint64_t>()> new_number;
     std::function<std::shared_ptr<ReadContext>()> new_context;
@@ -47,7 +50,7 @@ class IdSorter : public std::enable_shared_from_this<IdSorter> {
 
   // How many more ids fit what it may use.
   size_t room() const { return capacity_ - ids_.size(); }
-  // May use `bytes` in all, at least kMinBytes; until then it has kListBytes.
+  // May use `bytes` in all: kListBytes, or kMinBytes and more.
   void Grow(uint64_t bytes);
 
   // Takes ids, at most room(), which must be followed by Spill when there is no more room. Waits for the
@@ -71,14 +74,15 @@ class IdSorter : public std::enable_shared_from_this<IdSorter> {
   void Cancel();
 
  private:
+  void SortList();
   absl::Status WriteList();
   absl::Status CloseRun();
   size_t FanIn() const;
   void MergeSome();
 
   const Parts parts_;
-  uint64_t bytes_ = kListBytes;
-  size_t capacity_ = kListIds;
+  uint64_t bytes_ = 2 * kFirstIds * sizeof(uint64_t);
+  size_t capacity_ = kFirstIds;
   std::vector<uint64_t> ids_;
   std::vector<uint64_t> scratch_;
   bool in_order_ = true;  // ids_ is ascending, without equal ones

@@ -59,14 +59,27 @@ void MemoryLine::Request(uint64_t bytes, std::chrono::milliseconds patience, std
       return;
     }
   }
-  waiter->granted(std::move(answer));
+  Answer(*waiter, std::move(answer));
+}
+
+// What the answer holds may be memory of this line, while a timer still knows the waiter.
+void MemoryLine::Answer(Waiter& waiter, absl::StatusOr<Grant> answer) {
+  Granted granted = std::exchange(waiter.granted, nullptr);
+  granted(std::move(answer));
 }
 
 void MemoryLine::Give(uint64_t bytes) {
-  std::vector<std::shared_ptr<Waiter>> served;
   {
     MutexLock lock(mutex_);
     used_ -= bytes;
+  }
+  ServeWaiting();
+}
+
+void MemoryLine::ServeWaiting() {
+  std::vector<std::shared_ptr<Waiter>> served;
+  {
+    MutexLock lock(mutex_);
     while (!waiting_.empty() && Fits(waiting_.front()->bytes)) {
       used_ += waiting_.front()->bytes;
       served.push_back(std::move(waiting_.front()));
@@ -75,7 +88,7 @@ void MemoryLine::Give(uint64_t bytes) {
   }
   for (std::shared_ptr<Waiter>& each : served) {
     executor_.Run([self = shared_from_this(), waiter = std::move(each)] {
-      waiter->granted(Grant(self, waiter->bytes));
+      Answer(*waiter, Grant(self, waiter->bytes));
     });
   }
 }
@@ -88,7 +101,8 @@ void MemoryLine::Expire(const std::shared_ptr<Waiter>& waiter) {
     waiting_.erase(found);
     ++refused_;
   }
-  waiter->granted(Refusal(*waiter, false));
+  Answer(*waiter, Refusal(*waiter, false));
+  ServeWaiting();  // it may have been the one that was too large
 }
 
 void MemoryLine::Close() {
@@ -98,7 +112,7 @@ void MemoryLine::Close() {
     closed_ = true;
     refused.swap(waiting_);
   }
-  for (const std::shared_ptr<Waiter>& waiter : refused) waiter->granted(Closed());
+  for (const std::shared_ptr<Waiter>& waiter : refused) Answer(*waiter, Closed());
 }
 
 MemoryLine::Counts MemoryLine::counts() const {

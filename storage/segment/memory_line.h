@@ -16,8 +16,8 @@
 
 namespace thermocline::storage::segment {
 
-// Hands out one amount of memory to those who ask, in the order in which they asked; who asks for little is
-// not kept waiting by who waits for much. Thread-safe.
+// Hands out one amount of memory to those who ask, in the order in which they asked; who asks for a 64th of
+// it, or less, is not kept waiting by who waits for more. Thread-safe.
 class MemoryLine : public std::enable_shared_from_this<MemoryLine> {
  public:
   // `executor` must outlive everything.
@@ -68,7 +68,9 @@ class MemoryLine : public std::enable_shared_from_this<MemoryLine> {
     Granted granted;
   };
 
+  static void Answer(Waiter& waiter, absl::StatusOr<Grant> answer);
   void Give(uint64_t bytes);
+  void ServeWaiting();
   void Expire(const std::shared_ptr<Waiter>& waiter);
   bool Fits(uint64_t bytes) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Refusal(const Waiter& waiter, bool ever) const;

@@ -89,26 +89,36 @@ class Resolver {
       return absl::NotFoundError(PointAt(
           text_, expression.position, fmt::format("there is no segment with the name {}", expression.name)));
     }
-    return Take(expression.name, **entry);
+    Plan plan = Take(expression.name, **entry);
+    if (leaves_ > kMaxQueryLeaves) return TooMuch();
+    return plan;
+  }
+
+  static absl::Status TooMuch() {
+    return absl::ResourceExhaustedError(fmt::format(
+        "the expression reads more than {} files and sets of recent changes side by side: store parts of "
+        "it as segments first",
+        kMaxQueryLeaves));
   }
 
   absl::StatusOr<Plan> ResolvePrefix(const Expression& expression) {
     std::vector<Plan> inputs;
-    size_t leaves = 0;
     const absl::Status status =
         catalog_.ForEach(expression.name, "", &at_, [&](std::string_view name, const SegmentEntry& entry) {
           inputs.push_back(Take(name, entry));
-          leaves += LeavesOf(inputs.back());
-          return leaves <= kMaxQueryLeaves;
+          return leaves_ <= kMaxQueryLeaves;
         });
     if (!status.ok()) return status;
+    if (leaves_ > kMaxQueryLeaves) return TooMuch();
     return PlanUnion(std::move(inputs));
   }
 
   Plan Take(std::string_view name, const SegmentEntry& entry) {
     segments_.insert(entry.id);
     versions_.push_back(entry.version);
-    return PlanOf(name, entry);
+    Plan plan = PlanOf(name, entry);
+    leaves_ += std::max<size_t>(LeavesOf(plan), 1);  // an empty one costs something as well
+    return plan;
   }
 
   const std::string_view text_;
@@ -116,6 +126,7 @@ class Resolver {
   const Catalog::Snapshot& at_;
   std::set<uint64_t> segments_;
   std::vector<uint64_t> versions_;
+  size_t leaves_ = 0;
 };
 
 }  // namespace
@@ -191,13 +202,6 @@ absl::StatusOr<Resolved> Resolve(const Expression& normal, std::string_view text
   if (!plan.ok()) return plan.status();
   Resolved resolved;
   resolved.plan = *std::move(plan);
-  resolved.leaves = LeavesOf(resolved.plan);
-  if (resolved.leaves > kMaxQueryLeaves) {
-    return absl::ResourceExhaustedError(fmt::format(
-        "the expression reads more than {} files and sets of recent changes side by side: store parts of "
-        "it as segments first",
-        kMaxQueryLeaves));
-  }
   resolved.key = resolver.KeyOf(ToText(normal));
   resolved.segments = resolver.segments();
   std::vector<FileEntry> files;
@@ -206,10 +210,19 @@ absl::StatusOr<Resolved> Resolve(const Expression& normal, std::string_view text
   return resolved;
 }
 
+namespace {
+
+// Without the inputs'.
+uint64_t OwnMemoryOf(const Plan& plan, size_t window_bytes) {
+  if (plan.kind == Plan::Kind::kFile) return IdFileStreamBytes(window_bytes);
+  if (plan.kind == Plan::Kind::kRecent) return Catalog::kRecentStreamBytes;
+  return plan.inputs.empty() ? 0 : (plan.inputs.size() - 1) * kOperatorBytes;
+}
+
+}  // namespace
+
 uint64_t MemoryOf(const Plan& plan, size_t window_bytes) {
-  uint64_t bytes = plan.inputs.empty() ? 0 : (plan.inputs.size() - 1) * kOperatorBytes;
-  if (plan.kind == Plan::Kind::kFile) bytes = IdFileStreamBytes(window_bytes);
-  if (plan.kind == Plan::Kind::kRecent) bytes = Catalog::kRecentStreamBytes;
+  uint64_t bytes = OwnMemoryOf(plan, window_bytes);
   for (const Plan& input : plan.inputs) bytes += MemoryOf(input, window_bytes);
   return bytes;
 }
@@ -342,10 +355,7 @@ SegmentPlan Describe(const Plan& plan, size_t window_bytes) {
     step.bytes = plan.file.bytes;
     step.exact_count = plan.file.count;
   }
-  Plan alone = plan;
-  alone.inputs.clear();
-  step.memory_bytes = MemoryOf(alone, window_bytes);
-  if (!plan.inputs.empty()) step.memory_bytes = (plan.inputs.size() - 1) * kOperatorBytes;
+  step.memory_bytes = OwnMemoryOf(plan, window_bytes);
   for (const Plan& input : plan.inputs) step.inputs.push_back(Describe(input, window_bytes));
   return step;
 }

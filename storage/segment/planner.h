@@ -39,7 +39,6 @@ struct Resolved {
   std::string key;
   std::vector<uint64_t> segments;  // their ids, ascending
   std::vector<uint64_t> files;     // that are read
-  size_t leaves = 0;
 };
 
 // `normal` is an expression in normal form, `text` what the user wrote, for errors. NOT_FOUND: there is no

@@ -41,7 +41,9 @@ void SegmentQuery::Impl::Next(size_t target, bool bitmaps, IdPage* page,
   bitmaps_ = bitmaps;
   page_.Clear();
   page_ids_ = 0;
-  auto finish = [this, page, done = std::move(done)](const absl::StatusOr<bool>& ended) mutable {
+  auto finish = [this, page, done = std::move(done)](absl::StatusOr<bool> ended) mutable {
+    if (!failure_.ok()) ended = failure_;
+    failure_ = ended.status();
     if (ended.ok() && *ended) ended_ = true;
     page_.done = ended_;
     if (ended.ok() && ended_) KeepResult();
@@ -53,16 +55,21 @@ void SegmentQuery::Impl::Next(size_t target, bool bitmaps, IdPage* page,
   };
   // Its views are good until the stream is asked again.
   const bool enough = held_.has_value() && TakeNow(*std::exchange(held_, std::nullopt)) == Verdict::kEnough;
-  if (ended_ || enough) {
+  if (ended_ || enough || !failure_.ok()) {
     core_->world.executor.Run(
         [self = shared_from_this(), finish = std::move(finish), ended = ended_]() mutable { finish(ended); });
     return;
   }
   run_->Run(
       /*accepts_blocks=*/false, [this](const Part& part) { return TakePart(part); },
-      [self = shared_from_this(), finish = std::move(finish)](const absl::StatusOr<bool>& ended) mutable {
-        finish(ended);
+      [self = shared_from_this(), finish = std::move(finish)](absl::StatusOr<bool> ended) mutable {
+        finish(std::move(ended));
       });
+}
+
+// A bitmap of few ids is larger than their list.
+bool SegmentQuery::Impl::GoesAsBitmap(const Part& part) const {
+  return bitmaps_ && part.kind == Part::Kind::kBitmap && part.count >= kContainerWords && IsWhole(part);
 }
 
 bool SegmentQuery::Impl::IsWhole(const Part& part) const {
@@ -71,8 +78,7 @@ bool SegmentQuery::Impl::IsWhole(const Part& part) const {
 
 absl::StatusOr<SegmentQuery::Impl::Verdict> SegmentQuery::Impl::TakePart(const Part& part) {
   if (absl::Status status = KeepPart(part); !status.ok()) return status;
-  const bool as_bitmap = bitmaps_ && part.kind == Part::Kind::kBitmap && IsWhole(part);
-  if (!as_bitmap && !page_.bitmaps.empty()) {
+  if (!GoesAsBitmap(part) && !page_.bitmaps.empty()) {
     // The ids of a page come before its bitmaps.
     held_ = part;
     return Verdict::kEnough;
@@ -83,7 +89,7 @@ absl::StatusOr<SegmentQuery::Impl::Verdict> SegmentQuery::Impl::TakePart(const P
 SegmentQuery::Impl::Verdict SegmentQuery::Impl::TakeNow(const Part& part) {
   if (part.kind == Part::Kind::kIds) {
     TakeIds(part.list());
-  } else if (bitmaps_ && IsWhole(part)) {
+  } else if (GoesAsBitmap(part)) {
     TakeBitmap(part);
   } else {
     ListPart(part);
@@ -137,6 +143,7 @@ void SegmentQuery::Impl::Count(absl::AnyInvocable<void(absl::StatusOr<uint64_t>)
   const bool known = known_count_.has_value() && !options_.after.has_value();
   if (known) {
     ids_ = std::min(*known_count_, left());
+    work_->from_kept_result.store(true, std::memory_order_relaxed);
     work_->ids.store(ids_, std::memory_order_relaxed);
   }
   if (known || ended_) {

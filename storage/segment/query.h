@@ -58,6 +58,7 @@ class SegmentQuery::Impl : public std::enable_shared_from_this<Impl> {
   absl::StatusOr<Verdict> TakePart(const Part& part);
   Verdict TakeNow(const Part& part);
   absl::StatusOr<Verdict> CountPart(const Part& part);
+  bool GoesAsBitmap(const Part& part) const;
   // All ids of the part are of interest.
   bool IsWhole(const Part& part) const;
   void ListPart(const Part& part);
@@ -84,6 +85,7 @@ class SegmentQuery::Impl : public std::enable_shared_from_this<Impl> {
   bool bitmaps_ = false;
   uint64_t ids_ = 0;
   bool ended_ = false;
+  absl::Status failure_;      // is said again
   std::optional<Part> held_;  // for the next page
   std::vector<uint64_t> listed_;
   std::unique_ptr<segment::IdFileWriter> keeper_;

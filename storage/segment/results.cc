@@ -92,6 +92,17 @@ std::vector<uint64_t> Results::Keep(ResultEntry entry) {
   return removed;
 }
 
+std::vector<uint64_t> Results::Forget(const std::string& key) {
+  std::vector<uint64_t> removed;
+  MutexLock lock(mutex_);
+  const auto found = by_key_.find(key);
+  if (found == by_key_.end()) return removed;
+  Catalog::Batch batch;
+  Forget(found->second, batch, removed);
+  catalog_.Write(batch).IgnoreError();
+  return removed;
+}
+
 std::vector<uint64_t> Results::Invalidate(uint64_t segment) {
   std::vector<uint64_t> removed;
   MutexLock lock(mutex_);

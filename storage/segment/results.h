@@ -41,6 +41,9 @@ class Results {
   // removed, by the caller, while nobody is between Find and a pin.
   std::vector<uint64_t> Keep(ResultEntry entry);
 
+  // Forgets one answer, and returns its file as Keep does.
+  std::vector<uint64_t> Forget(const std::string& key);
+
   // A segment has changed: forgets what depends on it, and returns the files as Keep does.
   std::vector<uint64_t> Invalidate(uint64_t segment);
 

@@ -14,8 +14,10 @@ constexpr size_t kMostAtOnce = 2;
 // More layers than this are merged whatever their sizes are.
 constexpr size_t kMostLayers = 8;
 constexpr std::chrono::milliseconds kPatience{60'000};
-// What a rewrite would like to read with, as a part of all memory.
-constexpr uint64_t kMemoryPart = 16;
+// What a rewrite would like to read with, as a part of the memory of all changes.
+constexpr uint64_t kMemoryPart = 4;
+// After a failure, it is tried again.
+constexpr std::chrono::milliseconds kPause{5'000};
 
 uint64_t SizeOf(const Layer& layer) { return layer.adds.count + layer.removes.count; }
 
@@ -55,8 +57,8 @@ void Rewriter::Consider(const std::string& name, const SegmentEntry& entry) {
   if (FirstToMerge(entry.layers, core_->options.max_recent) == entry.layers.size()) return;
   {
     MutexLock lock(mutex_);
-    if (stopped_) return;
-    waiting_.insert(name);
+    if (stopped_ || std::find(waiting_.begin(), waiting_.end(), name) != waiting_.end()) return;
+    waiting_.push_back(name);
   }
   BeginSome();
 }
@@ -96,6 +98,11 @@ void Rewriter::Begin(const std::string& name) {
       rewrite->first = FirstToMerge((*entry)->layers, core_->options.max_recent);
       rewrite->layers.assign((*entry)->layers.begin() + static_cast<ptrdiff_t>(rewrite->first),
                              (*entry)->layers.end());
+      // The youngest first, if all at once take more memory than there is.
+      while (rewrite->layers.size() > 2 && BytesFor(*rewrite) > core_->change_memory->limit()) {
+        rewrite->layers.erase(rewrite->layers.begin());
+        ++rewrite->first;
+      }
       std::vector<uint64_t> numbers;
       for (const Layer& layer : rewrite->layers) {
         if (layer.recent != 0) continue;
@@ -112,24 +119,29 @@ void Rewriter::Begin(const std::string& name) {
   core_->locks->Release(name);
   if (rewrite->layers.empty()) return End(name, nullptr, entry.status());
 
-  const Plan adds = PlanOfLayers(name, rewrite->layers, true);
-  const Plan removes = PlanOfLayers(name, rewrite->layers, false);
-  const uint64_t wanted = core_->memory->limit() / kMemoryPart;
-  const uint64_t bytes =
-      std::max(MemoryOf(adds, WindowFor(adds, wanted)), MemoryOf(removes, WindowFor(removes, wanted))) +
-      IdFiles::kWriteBytes;
-  core_->memory->Request(bytes, kPatience, fmt::format("rewriting the segment {}", name),
-                         [self = shared_from_this(), rewrite](absl::StatusOr<MemoryLine::Grant> grant) {
-                           if (!grant.ok()) return self->End(rewrite->name, rewrite.get(), grant.status());
-                           rewrite->reading->memory = *std::move(grant);
-                           self->Write(rewrite, /*adds=*/true);
-                         });
+  core_->change_memory->Request(
+      BytesFor(*rewrite), kPatience, fmt::format("rewriting the segment {}", name),
+      [self = shared_from_this(), rewrite](absl::StatusOr<MemoryLine::Grant> grant) {
+        if (!grant.ok()) return self->End(rewrite->name, rewrite.get(), grant.status());
+        rewrite->reading->memory = *std::move(grant);
+        self->Write(rewrite, /*adds=*/true);
+      });
+}
+
+uint64_t Rewriter::BytesFor(const Rewrite& rewrite) const {
+  const uint64_t wanted = core_->change_memory->limit() / kMemoryPart;
+  uint64_t bytes = 0;
+  for (const bool adds : {true, false}) {
+    const Plan plan = PlanOfLayers(rewrite.name, rewrite.layers, adds);
+    bytes = std::max(bytes, MemoryOf(plan, WindowFor(plan, wanted)));
+  }
+  return bytes + IdFiles::kWriteBytes;
 }
 
 void Rewriter::Write(std::shared_ptr<Rewrite> rewrite, bool adds) {
   const Plan plan = PlanOfLayers(rewrite->name, rewrite->layers, adds);
   const std::shared_ptr<ReadContext> context = core_->NewContext();
-  const size_t window = WindowFor(plan, core_->memory->limit() / kMemoryPart);
+  const size_t window = WindowFor(plan, core_->change_memory->limit() / kMemoryPart);
   rewrite->work = std::make_shared<Work>();
   rewrite->work->what = "rewrite " + rewrite->name;
   rewrite->work->max_ids = plan.max_count;
@@ -138,8 +150,10 @@ void Rewriter::Write(std::shared_ptr<Rewrite> rewrite, bool adds) {
   absl::StatusOr<std::unique_ptr<IdStream>> stream =
       Build(plan, window, *core_->files, *core_->catalog, rewrite->reading->at, context);
   const absl::StatusOr<uint64_t> number = core_->catalog->NewNumber();
-  if (!stream.ok() || !number.ok())
+  if (!stream.ok() || !number.ok()) {
+    core_->files->Remove(rewrite->made.adds.number);
     return End(rewrite->name, rewrite.get(), !stream.ok() ? stream.status() : number.status());
+  }
   const auto written = [self = shared_from_this(), rewrite, adds](const absl::StatusOr<FileEntry>& file) {
     if (!file.ok()) {
       self->core_->files->Remove(rewrite->made.adds.number);
@@ -212,13 +226,23 @@ void Rewriter::End(const std::string& name, const Rewrite* rewrite, const absl::
       for (const Layer& layer : rewrite->layers) frozen_.erase(layer.recent);
       if (status.ok()) ++counts_.rewrites;
     }
-    counts_.last_status = status;
+    if (rewrite != nullptr || !status.ok()) counts_.last_status = status;
   }
-  if (status.ok() && rewrite != nullptr) {
-    const absl::StatusOr<std::optional<SegmentEntry>> entry = core_->catalog->Find(name);
-    if (entry.ok() && entry->has_value()) Consider(name, **entry);
+  if (!status.ok()) {
+    core_->world.executor.RunAfter(kPause, [weak = weak_from_this(), name] {
+      if (const std::shared_ptr<Rewriter> self = weak.lock()) self->Look(name);
+    });
+  } else if (rewrite != nullptr) {
+    Look(name);
   }
   BeginSome();
+}
+
+void Rewriter::Look(const std::string& name) {
+  const absl::StatusOr<std::shared_ptr<Core::Reading>> inside = core_->NewReading();
+  if (!inside.ok()) return;
+  const absl::StatusOr<std::optional<SegmentEntry>> entry = core_->catalog->Find(name);
+  if (entry.ok() && entry->has_value()) Consider(name, **entry);
 }
 
 bool Rewriter::IsFrozen(uint64_t recent_layer) const {

@@ -1,8 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -57,11 +57,13 @@ class Rewriter : public std::enable_shared_from_this<Rewriter> {
   void Write(std::shared_ptr<Rewrite> rewrite, bool adds);
   void Publish(std::shared_ptr<Rewrite> rewrite);
   absl::Status Replace(Rewrite& rewrite);
+  uint64_t BytesFor(const Rewrite& rewrite) const;
+  void Look(const std::string& name);
   void End(const std::string& name, const Rewrite* rewrite, const absl::Status& status);
 
   const std::shared_ptr<Core> core_;
   mutable Mutex mutex_;
-  std::set<std::string> waiting_ ABSL_GUARDED_BY(mutex_);
+  std::deque<std::string> waiting_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, std::shared_ptr<StreamRun>> running_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_set<uint64_t> frozen_ ABSL_GUARDED_BY(mutex_);
   Counts counts_ ABSL_GUARDED_BY(mutex_);

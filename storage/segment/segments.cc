@@ -59,6 +59,7 @@ struct Beginning {
   std::shared_ptr<Core::Reading> reading;
   Resolved resolved;
   std::optional<ResultEntry> kept;
+  bool is_kept = false;  // the plan is to read it, not only its count is known
   size_t window = 0;
   uint64_t memory = 0;
   std::vector<std::shared_ptr<segment::ReadCounts>> leaves;  // of the files of the plan
@@ -126,7 +127,14 @@ class Segments::Impl {
           [this, beginning, done = std::move(done)](absl::StatusOr<MemoryLine::Grant> grant) mutable {
             if (!grant.ok()) return done(grant.status());
             beginning->reading->memory = *std::move(grant);
-            done(Begin(*beginning));
+            absl::StatusOr<std::unique_ptr<SegmentQuery>> query = Begin(*beginning);
+            if (query.ok() || !beginning->is_kept) return done(std::move(query));
+            // A kept result that cannot be read is none.
+            core_->ForgetResult(beginning->resolved.key);
+            const std::string text = std::move(beginning->text);
+            const SegmentQueryOptions again = beginning->options;
+            beginning = nullptr;
+            Query(text, again, std::move(done));
           });
     });
   }
@@ -207,9 +215,11 @@ class Segments::Impl {
         plan.min_count = plan.max_count = plan.file.count;
         beginning.resolved.plan = std::move(plan);
         beginning.resolved.files = {beginning.kept->file.number};
+        beginning.is_kept = true;
       } else if (beginning.kept.has_value() && beginning.kept->count == 0) {
         beginning.resolved.plan = Plan();
         beginning.resolved.files.clear();
+        beginning.is_kept = true;
       }
     }
     beginning.reading->pins = core_->files->Pin(beginning.resolved.files);
@@ -229,15 +239,14 @@ class Segments::Impl {
 absl::StatusOr<std::unique_ptr<SegmentQuery>> Segments::Impl::Begin(Beginning& beginning) {
   const Plan& plan = beginning.resolved.plan;
   queries_.fetch_add(1, std::memory_order_relaxed);
-  const bool whole_kept =
-      beginning.kept.has_value() && (plan.kind == Plan::Kind::kEmpty || plan.inputs.empty());
+
   auto work = std::make_shared<Work>();
   work->what = "query " + Shortened(beginning.normalized);
   work->max_ids = plan.max_count;
   if (beginning.options.limit != 0) work->max_ids = std::min(work->max_ids, beginning.options.limit);
   work->memory_bytes = beginning.memory;
   work->context = core_->NewContext();
-  work->from_kept_result = beginning.kept.has_value() && whole_kept;
+  work->from_kept_result = beginning.is_kept;
   absl::StatusOr<std::unique_ptr<IdStream>> stream =
       segment::Build(plan, beginning.window, *core_->files, *core_->catalog, beginning.reading->at,
                      work->context, &beginning.leaves);
@@ -277,6 +286,7 @@ void StoreNextPage(const std::shared_ptr<Storing>& storing) {
         storing->write->Add(storing->page.ids, [storing](const absl::Status& added) {
           if (!added.ok()) return End(storing, added);
           if (!storing->page.done) return StoreNextPage(storing);
+          storing->query = nullptr;  // its memory may be what others wait for
           storing->write->Finish(
               [storing](const absl::StatusOr<SegmentWriteResult>& result) { End(storing, result.status()); });
         });
@@ -377,9 +387,12 @@ void Segments::Impl::Drop(std::string name, DropDone done) {
 SegmentsStats Segments::Impl::Stats() const {
   SegmentsStats stats;
   const MemoryLine::Counts memory = core_->memory->counts();
+  const MemoryLine::Counts changes = core_->change_memory->counts();
   stats.memory_limit = core_->options.memory_bytes;
-  stats.memory_used = core_->options.memory_bytes - core_->memory->limit() + memory.used;
+  stats.memory_used = core_->options.memory_bytes - core_->memory->limit() - core_->change_memory->limit() +
+                      memory.used + changes.used;
   stats.queries_waiting = memory.waiting;
+  stats.changes_waiting = changes.waiting;
   stats.queries_refused = memory.refused;
   stats.queries = queries_.load(std::memory_order_relaxed);
   stats.segments = core_->segments.load(std::memory_order_relaxed);

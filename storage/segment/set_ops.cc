@@ -12,8 +12,20 @@
 namespace thermocline::storage::segment {
 namespace {
 
-// After so many steps without a result, others get their turn.
+// After so many steps without a result, of all operators of a query together, others get their turn.
 constexpr int kStepsPerTurn = 512;
+
+// The steps that are left to the outermost operator that is at work on this thread, and those inside it.
+thread_local int steps_left = 0;
+thread_local int depth = 0;
+
+class Turn {
+ public:
+  Turn() {
+    if (depth++ == 0) steps_left = kStepsPerTurn;
+  }
+  ~Turn() { --depth; }
+};
 
 // Lists with more than one id among so many are better united as bitmaps.
 constexpr uint64_t kDenseDistance = 16;
@@ -29,7 +41,8 @@ class Operator : public IdStream {
 
   absl::Status Next(Part& part) final {
     taken_from_ = nullptr;
-    for (int step = 0; step < kStepsPerTurn; ++step) {
+    const Turn turn;
+    while (steps_left-- > 0) {
       if (absl::Status status = FillBoth(); !status.ok()) return status;
       if (a_.pending() || b_.pending()) break;
       if (Step(part)) return absl::OkStatus();

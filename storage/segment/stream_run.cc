@@ -22,6 +22,7 @@ void StreamRun::Run(bool accepts_blocks, Sink sink, Done done) {
   }
   // This lives as long as it runs, also while nothing but a read knows of it.
   context_->SetWake([self = shared_from_this()] { self->Wake(); });
+  if (cancelled_.load(std::memory_order_relaxed)) context_->SetWake(nullptr);
   Wake();
 }
 
@@ -57,11 +58,15 @@ void StreamRun::Turn() {
   for (int i = 1;; ++i) {
     if (cancelled_.load(std::memory_order_relaxed)) return LetGo();
     if (i % kPartsPerLookAtTheClock == 0 && std::chrono::steady_clock::now() > end) break;
+    context_->TakeBlocked();
     const uint64_t seen = context_->completed();
     if (absl::Status status = stream_->Next(part); !status.ok()) return Finish(status);
     if (part.kind == Part::Kind::kEnd) return Finish(true);
     if (part.kind == Part::Kind::kPending) {
-      if (!context_->TakeBlocked()) break;
+      if (!context_->TakeBlocked()) {
+        if (std::chrono::steady_clock::now() > end) break;
+        continue;
+      }
       {
         MutexLock lock(mutex_);
         if (cancelled_.load(std::memory_order_relaxed)) continue;

@@ -23,11 +23,12 @@ namespace thermocline::storage::segment {
 struct Work {
   std::string what;
   uint64_t max_ids = 0;
-  uint64_t memory_bytes = 0;
-  bool from_kept_result = false;
+
   std::shared_ptr<ReadContext> context;  // nullptr: it reads nothing
   const std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
   std::atomic<uint64_t> ids{0};
+  std::atomic<uint64_t> memory_bytes{0};
+  std::atomic<bool> from_kept_result{false};
 
   uint64_t ElapsedMs() const {
     const auto elapsed = std::chrono::steady_clock::now() - started;
@@ -38,8 +39,8 @@ struct Work {
     SegmentQueryProgress progress;
     progress.ids = ids.load(std::memory_order_relaxed);
     progress.max_ids = max_ids;
-    progress.memory_bytes = memory_bytes;
-    progress.from_kept_result = from_kept_result;
+    progress.memory_bytes = memory_bytes.load(std::memory_order_relaxed);
+    progress.from_kept_result = from_kept_result.load(std::memory_order_relaxed);
     progress.elapsed_ms = ElapsedMs();
     if (context == nullptr) return progress;
     const ReadCounts& counts = context->counts();

@@ -50,7 +50,8 @@ class SegmentsCrash {
     Model with_last = model_;
     {
       Store store = Open();
-      while (store.segments != nullptr && Step(*store.segments, with_last)) {
+      // A fault may meet what happens in the background, and nobody else.
+      for (int step = 0; step < 60 && store.segments != nullptr && Step(*store.segments, with_last); ++step) {
       }
     }
     Below(4) == 0 ? disk_.Kill() : disk_.Crash();
@@ -195,7 +196,7 @@ class SegmentsCrash {
 // THERMOCLINE_CRASH_RUNS asks for more of them.
 TEST(SegmentsCrashTest, NothingAcknowledgedIsLost) {
   const char* const runs = std::getenv("THERMOCLINE_CRASH_RUNS");
-  const uint64_t seeds = runs != nullptr ? std::strtoull(runs, nullptr, 10) : 12;
+  const uint64_t seeds = runs != nullptr ? std::strtoull(runs, nullptr, 10) : 6;
   for (uint64_t seed = 1; seed <= seeds; ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
     SegmentsCrash crash(seed);

@@ -243,9 +243,8 @@ struct SegmentsStats {
 // Every change takes effect at one moment for all queries that begin later; each query sees one moment of all
 // segments. A change that was acknowledged survives any crash.
 //
-// Memory: whatever works takes a share of options.memory_bytes first, that is known beforehand
-// (storage/README.md, "Segments", has the constants), waits for it in line, and is refused if it can never
-// get it.
+// Memory: whatever works in bulk takes a share of options.memory_bytes first, that is known beforehand
+// (storage/segment/README.md, "Memory"), waits for it in line, and is refused if it can never get it.
 //
 // Completions are called exactly once, without locks held, unless the object they belong to was destroyed.
 //

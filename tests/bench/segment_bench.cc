@@ -219,7 +219,7 @@ class Bench {
 #ifdef THERMOCLINE_ROARING
     for (const auto& [name, next] :
          {std::pair<const char*, NextIds>{"dense", Dense(1'000'000, 1)}, {"sparse", Sparse(1'000'000, 3)}}) {
-      roaring::Roaring64Map roaring;
+      Roaring64Map roaring;
       std::vector<uint64_t> ids;
       uint64_t count = 0;
       for (next(ids); !ids.empty(); next(ids)) {

@@ -46,13 +46,10 @@ Ids IdsOf(const v1::QueryResponse& response) {
 }
 
 SegmentsFixture::SegmentsFixture() {
-  auto objects = storage::OpenDirectoryStore("/objects", store_.disk(), object_reads_);
-  if (!objects.ok()) ADD_FAILURE() << objects.status();
-  objects_ = *std::move(objects);
   storage::SegmentsOptions options;
   options.directory = "/segments";
   options.memory_bytes = kSegmentMemory;
-  auto segments = storage::Segments::Open(options, {store_.disk(), store_.clock(), *objects_, executor_});
+  auto segments = storage::Segments::Open(options, {store_.disk(), store_.clock(), objects_, executor_});
   if (!segments.ok()) ADD_FAILURE() << segments.status();
   segments_ = *std::move(segments);
   service_ = std::make_unique<SegmentsService>(segments_.get(), store_.engine(), executor_);

@@ -14,10 +14,9 @@
 #include "gtest/gtest.h"
 
 #include "server/service/segments.h"
-#include "storage/executor_reads.h"
-#include "storage/object_store.h"
 #include "storage/segments.h"
 #include "tests/server/service/test_store.h"
+#include "tests/storage/segment/memory_objects.h"
 #include "tests/support/manual_executor.h"
 
 namespace thermocline::server {
@@ -89,8 +88,7 @@ class SegmentsFixture : public ::testing::Test {
   // Values may have a mebibyte, and a little more.
   TestStore store_{kStoreMemory, 4 << 20};
   thermocline::testing::ManualExecutor executor_{6};
-  storage::ExecutorReads object_reads_{executor_};
-  std::unique_ptr<storage::ObjectStore> objects_;
+  thermocline::testing::MemoryObjects objects_;  // whose reads need no thread
   std::unique_ptr<storage::Segments> segments_;
   std::unique_ptr<SegmentsService> service_;
 

@@ -88,6 +88,7 @@ TEST_F(SegmentsTest, AChangeThatIsGivenUpChangesNothing) {
     EXPECT_FALSE(told);
   }
   EXPECT_THAT(QueryIds(QueryOf("a")).value(), ElementsAre(1, 2));
+  Settle();
   EXPECT_THAT(segments_->Stats().running, IsEmpty());
 }
 
@@ -196,7 +197,8 @@ TEST_F(SegmentsTest, AQueryMayBeGivenUpAtAnyTime) {
     read.reset();
     Settle();
     EXPECT_FALSE(told_late) << steps;
-    EXPECT_THAT(segments_->Stats().running, IsEmpty());
+    Settle();
+  EXPECT_THAT(segments_->Stats().running, IsEmpty());
   }
 }
 
@@ -221,7 +223,8 @@ TEST_F(SegmentsTest, CountsAndStopsCountingWhenNobodyWaits) {
     work = nullptr;
     Settle();
     EXPECT_FALSE(told_late) << steps;
-    EXPECT_THAT(segments_->Stats().running, IsEmpty());
+    Settle();
+  EXPECT_THAT(segments_->Stats().running, IsEmpty());
   }
 }
 

@@ -89,7 +89,7 @@ class IdFileStream final : public IdStream {
 
   const std::vector<IndexPageEntry>& pages() const { return file_->pages; }
   uint64_t ordinal() const { return OrdinalOf(page_, block_); }
-  const BlockEntry& block() const { return page_slots_[page_ % 2].blocks[block_]; }
+  const BlockEntry& block() const { return page_slots_[page_ % kIndexPagesAtHand].blocks[block_]; }
 
   // The next part. False: it has to be waited for.
   absl::StatusOr<bool> Advance(Part& part) {
@@ -149,7 +149,7 @@ class IdFileStream final : public IdStream {
 
   // Goes to the next block that may hold ids of interest. False: it is of a later page.
   bool FindBlock() {
-    const std::vector<BlockEntry>& blocks = page_slots_[page_ % 2].blocks;
+    const std::vector<BlockEntry>& blocks = page_slots_[page_ % kIndexPagesAtHand].blocks;
     const auto found = std::partition_point(blocks.begin() + static_cast<ptrdiff_t>(block_), blocks.end(),
                                             [&](const BlockEntry& each) { return each.last < from_; });
     const size_t index = found - blocks.begin();
@@ -161,7 +161,7 @@ class IdFileStream final : public IdStream {
 
   // True: the page is in its slot, taken apart.
   absl::StatusOr<bool> LoadPage(size_t index) {
-    Page& page = page_slots_[index % 2];
+    Page& page = page_slots_[index % kIndexPagesAtHand];
     if (page.index != index) {
       // A read that nobody waits for any more keeps its own memory.
       if (!page.bytes->done()) page.bytes = std::make_shared<PendingRead>();
@@ -232,8 +232,8 @@ class IdFileStream final : public IdStream {
         ++page;
         block = 0;
       }
-      if (!IsAtHand(page)) return;
-      const std::vector<BlockEntry>& blocks = page_slots_[page % 2].blocks;
+      if (!IsAtHand(page)) return LoadWantedPages(page + 1, wanted);
+      const std::vector<BlockEntry>& blocks = page_slots_[page % kIndexPagesAtHand].blocks;
       const auto found =
           std::partition_point(blocks.begin() + static_cast<ptrdiff_t>(block), blocks.end(),
                                [&](const BlockEntry& each) { return each.last < wanted_[wanted]; });
@@ -253,18 +253,25 @@ class IdFileStream final : public IdStream {
     }
   }
 
-  // Whether the entries of a page are known; begins to read them if it is the next one.
+  // Begins to read the entries of blocks that will be wanted, from `page` on.
+  void LoadWantedPages(size_t page, size_t wanted) {
+    for (; page < pages().size() && page < page_ + kIndexPagesAtHand; ++page) {
+      wanted = FirstAtLeast(wanted_, wanted, pages()[page].first);
+      if (wanted == wanted_.size()) return;
+      if (wanted_[wanted] <= pages()[page].last) static_cast<void>(IsAtHand(page));
+    }
+  }
+
+  // Whether the entries of a page are known; begins to read them if it is one of the next.
   bool IsAtHand(size_t page) {
-    if (page >= pages().size() || page > page_ + 1 || page < page_) return false;
-    // Only one page can be ahead, and only once the current one is known.
-    if (page == page_ + 1 && !page_slots_[page_ % 2].read) return false;
+    if (page >= pages().size() || page >= page_ + kIndexPagesAtHand || page < page_) return false;
     const absl::StatusOr<bool> loaded = LoadPage(page);
     return loaded.ok() && *loaded;  // a failure is met again when the page is needed
   }
 
   // Begins to read up to `count` blocks.
   void AddExtent(size_t page, size_t block, size_t count) {
-    const std::vector<BlockEntry>& blocks = page_slots_[page % 2].blocks;
+    const std::vector<BlockEntry>& blocks = page_slots_[page % kIndexPagesAtHand].blocks;
     const size_t end = std::min(block + count, blocks.size());
     Extent extent;
     extent.first = OrdinalOf(page, block);
@@ -327,7 +334,7 @@ class IdFileStream final : public IdStream {
   size_t page_ = 0;
   size_t block_ = 0;  // of the page: the one at hand, or the next
   uint64_t from_ = 0;
-  std::array<Page, 2> page_slots_;  // by the index of the page
+  std::array<Page, kIndexPagesAtHand> page_slots_;  // by the index of the page
 
   std::deque<Extent> extents_;     // ascending
   std::vector<Extent> abandoned_;  // still being read

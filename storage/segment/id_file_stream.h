@@ -37,9 +37,12 @@ absl::StatusOr<std::vector<std::shared_ptr<const IdFile>>> OpenIdFiles(ObjectSto
 // What one stream over a file may allocate, at most 1 MiB: blocks that are read ahead take `window_bytes`, at
 // least kMinWindowBytes.
 inline constexpr size_t kMinWindowBytes = 64 << 10;
-inline constexpr size_t kMaxWindowBytes = 640 << 10;
+inline constexpr size_t kMaxWindowBytes = 560 << 10;
+// Pages of the index: the current one, and those whose blocks are read ahead.
+inline constexpr size_t kIndexPagesAtHand = 4;
 constexpr size_t IdFileStreamBytes(size_t window_bytes) {
-  return window_bytes * 5 / 4 + 2 * (kMaxIndexPageBytes + kBlocksPerIndexPage * sizeof(BlockEntry)) +
+  return window_bytes * 5 / 4 +
+         kIndexPagesAtHand * (kMaxIndexPageBytes + kBlocksPerIndexPage * sizeof(BlockEntry)) +
          (2 * kMaxPartIds + kContainerWords) * sizeof(uint64_t);
 }
 static_assert(IdFileStreamBytes(kMaxWindowBytes) <= 1 << 20);

@@ -4,6 +4,8 @@
 
 #include "fmt/format.h"
 
+#include "client/segment_conversion.h"
+
 namespace thermocline::conversion {
 namespace {
 
@@ -124,6 +126,37 @@ ServerStats::Compaction ToCompaction(const v1::Compaction& wire) {
   };
 }
 
+ServerStats::Segments ToSegments(const v1::SegmentsStats& wire) {
+  ServerStats::Segments segments{
+      .memory_limit_bytes = wire.memory_limit_bytes(),
+      .memory_used_bytes = wire.memory_used_bytes(),
+      .segments = wire.segments(),
+      .id_files = wire.id_files(),
+      .id_file_bytes = wire.id_file_bytes(),
+      .recent_changes = wire.recent_changes(),
+      .kept_results = wire.kept_results(),
+      .kept_result_bytes = wire.kept_result_bytes(),
+      .kept_result_hits = wire.kept_result_hits(),
+      .queries = wire.queries(),
+      .queries_waiting = wire.queries_waiting(),
+      .queries_refused = wire.queries_refused(),
+      .ids_returned = wire.ids_returned(),
+      .blocks_read = wire.blocks_read(),
+      .bytes_read = wire.bytes_read(),
+      .rewrites = wire.rewrites(),
+      .accepts_changes = wire.accepts_changes(),
+      .refusal = wire.refusal(),
+      .rewrite_failure = wire.rewrite_failure(),
+      .running = {},
+  };
+  for (const v1::SegmentsStats::Work& work : wire.running()) {
+    segments.running.push_back({.what = work.what(),
+                                .started_ago = std::chrono::milliseconds(work.started_ms_ago()),
+                                .progress = ToProgress(work.progress())});
+  }
+  return segments;
+}
+
 }  // namespace
 
 absl::Status CheckKey(std::string_view key) {
@@ -187,7 +220,7 @@ absl::Status ToStatus(const v1::Error& error) {
 }
 
 ServerStats ToStats(const v1::StatsResponse& response) {
-  return {
+  ServerStats stats{
       .server_version = response.server_version(),
       .uptime_ms = response.uptime_ms(),
       .recovery_ms = response.recovery_ms(),
@@ -198,7 +231,10 @@ ServerStats ToStats(const v1::StatsResponse& response) {
       .compaction = ToCompaction(response.compaction()),
       .deep_cold = ToDeepCold(response.deep_cold()),
       .recovery = ToRecovery(response.recovery()),
+      .segments = std::nullopt,
   };
+  if (response.has_segments()) stats.segments = ToSegments(response.segments());
+  return stats;
 }
 
 CompactionReport ToReport(const v1::CompactResponse& response) {

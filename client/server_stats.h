@@ -1,8 +1,12 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "client/segment_progress.h"
 
 namespace thermocline {
 
@@ -91,6 +95,36 @@ struct ServerStats {
     uint64_t checkpoints = 0;
     std::string checkpoint_failure;
   } recovery;
+
+  struct Segments {
+    // A query, change or rewrite that runs now.
+    struct Work {
+      std::string what;
+      std::chrono::milliseconds started_ago{0};
+      SegmentProgress progress;
+    };
+    uint64_t memory_limit_bytes = 0;
+    uint64_t memory_used_bytes = 0;
+    uint64_t segments = 0;
+    uint64_t id_files = 0;
+    uint64_t id_file_bytes = 0;
+    uint64_t recent_changes = 0;
+    uint64_t kept_results = 0;
+    uint64_t kept_result_bytes = 0;
+    uint64_t kept_result_hits = 0;
+    uint64_t queries = 0;
+    uint64_t queries_waiting = 0;
+    uint64_t queries_refused = 0;
+    uint64_t ids_returned = 0;
+    uint64_t blocks_read = 0;
+    uint64_t bytes_read = 0;
+    uint64_t rewrites = 0;
+    bool accepts_changes = false;
+    std::string refusal;
+    std::string rewrite_failure;
+    std::vector<Work> running;
+  };
+  std::optional<Segments> segments;  // nullopt: the server has no segments
 };
 
 // What compaction that was asked for has done, as Admin.Compact tells. All zero: there was nothing to gain.

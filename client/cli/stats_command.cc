@@ -4,6 +4,7 @@
 #include "nlohmann/json.hpp"
 
 #include "client/cli/commands.h"
+#include "client/cli/segment_text.h"
 #include "client/cli/text.h"
 
 namespace thermocline::cli {
@@ -11,7 +12,39 @@ namespace {
 
 using nlohmann::ordered_json;
 
-// The names of proto/thermocline/v1/admin.proto.
+constexpr size_t kShownWorkBytes = 100;
+
+// The names in JSON are those of proto/thermocline/v1/admin.proto, here and below.
+ordered_json ToJson(const ServerStats::Segments& segments) {
+  ordered_json running = ordered_json::array();
+  for (const auto& [what, started_ago, progress] : segments.running) {
+    running.push_back(
+        {{"what", what}, {"started_ms_ago", started_ago.count()}, {"progress", cli::ToJson(progress)}});
+  }
+  return {
+      {"memory_limit_bytes", segments.memory_limit_bytes},
+      {"memory_used_bytes", segments.memory_used_bytes},
+      {"segments", segments.segments},
+      {"id_files", segments.id_files},
+      {"id_file_bytes", segments.id_file_bytes},
+      {"recent_changes", segments.recent_changes},
+      {"kept_results", segments.kept_results},
+      {"kept_result_bytes", segments.kept_result_bytes},
+      {"kept_result_hits", segments.kept_result_hits},
+      {"queries", segments.queries},
+      {"queries_waiting", segments.queries_waiting},
+      {"queries_refused", segments.queries_refused},
+      {"ids_returned", segments.ids_returned},
+      {"blocks_read", segments.blocks_read},
+      {"bytes_read", segments.bytes_read},
+      {"rewrites", segments.rewrites},
+      {"accepts_changes", segments.accepts_changes},
+      {"refusal", segments.refusal},
+      {"rewrite_failure", segments.rewrite_failure},
+      {"running", running},
+  };
+}
+
 ordered_json ToJson(const ServerStats& stats) {
   ordered_json shares = ordered_json::array();
   for (const auto& share : stats.memory.shares) {
@@ -29,7 +62,7 @@ ordered_json ToJson(const ServerStats& stats) {
                records_promoted] = stats.deep_cold;
   const auto& [slots_from_checkpoint, records_read, records_warmed, checkpoints, checkpoint_failure] =
       stats.recovery;
-  return {
+  ordered_json json = {
       {"server_version", stats.server_version},
       {"uptime_ms", stats.uptime_ms},
       {"recovery_ms", stats.recovery_ms},
@@ -95,6 +128,8 @@ ordered_json ToJson(const ServerStats& stats) {
         {"checkpoints", checkpoints},
         {"checkpoint_failure", checkpoint_failure}}},
   };
+  if (stats.segments.has_value()) json["segments"] = ToJson(*stats.segments);
+  return json;
 }
 
 void Line(std::ostream& out, std::string_view name, std::string_view value) {
@@ -149,6 +184,39 @@ void PrintDeepCold(const ServerStats::DeepCold& deep_cold, std::ostream& out) {
   if (!deep_cold.failure.empty()) Line(out, "failed", deep_cold.failure);
 }
 
+void PrintSegments(const ServerStats::Segments& segments, std::ostream& out) {
+  out << "segments\n";
+  Line(out, "number", FormatCount(segments.segments));
+  Line(out, "memory",
+       fmt::format("{} of {}", FormatBytes(segments.memory_used_bytes),
+                   FormatBytes(segments.memory_limit_bytes)));
+  Line(out, "on disk",
+       fmt::format("{} in {} id files", FormatBytes(segments.id_file_bytes), FormatCount(segments.id_files)));
+  Line(out, "recent changes", FormatCount(segments.recent_changes));
+  Line(out, "kept results",
+       fmt::format("{}, {}", FormatCount(segments.kept_results), FormatBytes(segments.kept_result_bytes)));
+  Line(out, "accepts changes", segments.accepts_changes ? "yes" : "no: " + segments.refusal);
+  if (!segments.rewrite_failure.empty()) Line(out, "rewrite failed", segments.rewrite_failure);
+  if (segments.running.empty()) return;
+  out << "running on segments\n";
+  for (const auto& [what, started_ago, progress] : segments.running) {
+    out << "  " << FormatText(what, kShownWorkBytes) << "\n    " << QueryProgressLine(progress, started_ago)
+        << "\n";
+  }
+}
+
+void PrintSegmentOperations(const ServerStats::Segments& segments, std::ostream& out) {
+  out << "segment operations since the start\n";
+  Line(out, "queries", FormatCount(segments.queries));
+  Line(out, "  by a kept result", FormatCount(segments.kept_result_hits));
+  Line(out, "  waiting now", FormatCount(segments.queries_waiting));
+  Line(out, "  refused", FormatCount(segments.queries_refused));
+  Line(out, "ids returned", FormatCount(segments.ids_returned));
+  Line(out, "blocks read",
+       fmt::format("{}, {}", FormatCount(segments.blocks_read), FormatBytes(segments.bytes_read)));
+  Line(out, "rewrites", FormatCount(segments.rewrites));
+}
+
 void PrintRecovery(const ServerStats::Recovery& recovery, std::ostream& out) {
   out << "recovery at the start\n";
   Line(out, "from a checkpoint", fmt::format("{} slots", FormatCount(recovery.slots_from_checkpoint)));
@@ -200,7 +268,9 @@ ExitCode Execute(const StatsCommand&, Context& context) {
                      FormatDuration(std::chrono::milliseconds(stats->recovery_ms)));
   PrintHolding(*stats, out);
   PrintDeepCold(stats->deep_cold, out);
+  if (stats->segments.has_value()) PrintSegments(*stats->segments, out);
   PrintOperations(stats->operations, out);
+  if (stats->segments.has_value()) PrintSegmentOperations(*stats->segments, out);
   PrintCompaction(stats->compaction, out);
   PrintRecovery(stats->recovery, out);
   return kOk;

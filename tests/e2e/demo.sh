@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The main job on real input: 150 000 places go into a server that has memory for a part of them, some are read back from
-# memory and from the disk, the server is killed in the middle of a second import, and everything it had acknowledged is
-# compared with the source. Ends with a table; exits with 1 if anything was lost or a cold get cost more than one read.
+# memory and from the disk, they become segments and expressions over these are answered; the server is killed in the
+# middle of a second import, and everything it had acknowledged is compared with the source. Ends with a table; exits with
+# 1 if anything was lost, an answer was wrong or a cold get cost more than one read.
 #
 # Run by `./dev demo`, which builds the release first.
 set -euo pipefail
@@ -10,7 +11,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 server_program=$PWD/build/release/server/thermocline-server
 cli=$PWD/build/release/client/cli/thermocline
 work=$PWD/build/demo
-memory=8MiB
+generated=$work/generated_places.json
+memory=16MiB
+segment_memory=8MiB  # of it: 8 MiB are left for the places
 sample=1000      # gets measured of each kind
 cold_part=20000  # the first records of the import: long gone from memory
 hot_part=2000    # the last ones: still there
@@ -27,7 +30,7 @@ fail() {
 
 clean_up() {
   local pid
-  for pid in $import_pid $server_pid; do kill -KILL "$pid" 2>/dev/null || true; done
+  for pid in $import_pid $loader_pid $server_pid; do kill -KILL "$pid" 2>/dev/null || true; done
   [[ -z $run ]] || rm -rf "$run"
 }
 trap clean_up EXIT
@@ -39,11 +42,12 @@ generate_places() {
   awk 'BEGIN {
     print "["
     for (i = 1; i <= 150000; i++) {
-      printf "{\"name\":\"Place %d\",\"lat\":\"%.5f\",\"lng\":\"%.5f\",\"country\":\"%c%c\",\"admin1\":\"%02d\",\"admin2\":\"\"}%s\n",
-             i, (i * 7919) % 180 - 90, (i * 104729) % 360 - 180, 65 + i % 26, 65 + int(i / 26) % 26, i % 20, i < 150000 ? "," : ""
+      printf "{\"name\":\"%cville %d\",\"lat\":\"%.5f\",\"lng\":\"%.5f\",\"country\":\"%c%c\",\"admin1\":\"%c%c\",\"admin2\":\"\"}%s\n",
+             65 + i % 23, i, (i * 7919) % 180 - 90, (i * 104729) % 360 - 180, 65 + i % 26, 65 + int(i / 26) % 26,
+             65 + int(i / 676) % 26, 65 + i % 3, i < 150000 ? "," : ""
     }
     print "]"
-  }' >"$work/generated.json"
+  }' >"$generated"
 }
 
 # Sets `places` to a file of places, fetched or generated, once.
@@ -60,7 +64,7 @@ get_places() {
       rm -f "$work/$archive"
     else
       say "It cannot be fetched (that takes npm and a way to its registry): using 150 000 generated places instead"
-      places=$work/generated.json
+      places=$generated
       [[ -s $places ]] || generate_places
     fi
   fi
@@ -70,7 +74,8 @@ get_places() {
 # --- The server ---
 
 start_server() {
-  "$server_program" --listen "$address" --data "$run/data" --memory "$memory" >>"$run/server.log" 2>&1 &
+  "$server_program" --listen "$address" --data "$run/data" --memory "$memory" \
+    --segment-memory "$segment_memory" >>"$run/server.log" 2>&1 &
   server_pid=$!
   local tries
   for ((tries = 0; tries < 600; tries++)); do
@@ -95,8 +100,8 @@ start_first_server() {
 
 # --- Numbers ---
 
-# number NAME: the value of the field of this name in the JSON on standard input.
-number() { sed -nE "s/.*\"$1\":([0-9]+).*/\\1/p"; }
+# number NAME: the value of the first field of this name in each line of JSON on standard input.
+number() { sed -nE "s/\"$1\":([0-9]+)/\n\\1\n/; s/^[^\n]*\n([0-9]+)\n.*/\\1/p"; }
 stat_of() { "$cli" stats --json | number "$1"; }
 mib() { awk -v bytes="$1" 'BEGIN { printf "%.1f MiB", bytes / 1048576 }'; }
 ms() { awk -v us="$1" 'BEGIN { printf "%.2f ms", us / 1000 }'; }
@@ -116,8 +121,11 @@ measure() {
 
 # --- The story ---
 
+# shellcheck source-path=SCRIPTDIR
+source tests/e2e/demo_segments.sh
+
 import_and_read() {
-  say "Importing into a server with $memory of memory"
+  say "Importing into a server with $memory of memory, $segment_memory of it for segments"
   "$cli" import "$places" --key 'place:{country}:{#}' --acked-log "$run/first.acked" | tee "$run/import.txt"
   records=$(wc -l <"$run/first.acked")
   data_bytes=$(stat -c %s "$places")
@@ -144,6 +152,7 @@ kill_during_import() {
   "$cli" import "$places" --key 'again:{country}:{#}' --acked-log "$run/second.acked" --timeout 3s \
     >"$run/second.txt" 2>&1 &
   import_pid=$!
+  start_loading_again
   while (($(wc -l <"$run/second.acked") < records / 3)); do
     kill -0 "$import_pid" 2>/dev/null || fail "the second import ended before the server was killed: $(cat "$run/second.txt")"
     sleep 0.01
@@ -154,6 +163,7 @@ kill_during_import() {
   if wait "$import_pid"; then fail "the second import was through before the server was killed"; fi
   import_pid=
   grep "records written" "$run/second.txt"
+  finish_loading_again
 }
 
 # verify PREFIX ACKED: compares every acknowledged key with its record in the source; adds to equal and wrong.
@@ -181,6 +191,7 @@ restart_and_verify() {
   verify again "$run/second.acked"
   lost=$((acked - equal))
   verify_the_rest
+  verify_segments
 }
 
 print_table() {
@@ -196,12 +207,14 @@ print_table() {
   row "acknowledged writes" "$acked"
   row "lost" "$lost"
   row "with a value that nobody wrote" "$wrong"
+  print_segment_rows
   echo
 }
 
 judge() {
   ((lost == 0)) || fail "$lost acknowledged writes are lost"
   ((wrong == 0)) || fail "$wrong records are missing or have another value than the source"
+  ((segments_wrong == 0)) || fail "$segments_wrong segments have other ids than the file"
   ((cold_hits > sample / 2)) || fail "only $cold_hits of the oldest records were cold: the test says nothing"
   ((cold_reads <= cold_hits)) || fail "$cold_hits cold gets took $cold_reads disk reads"
 }
@@ -211,11 +224,15 @@ get_places
 run=$(mktemp -d "$work/run.XXXXXX")
 start_first_server
 import_and_read
+load_segments
+ask_segments
 kill_during_import
 restart_and_verify
+ask_segments
+show_values
 print_table
 judge
 kill -TERM "$server_pid"
 wait "$server_pid" || fail "the server did not stop cleanly"
 server_pid=
-say "0 acknowledged writes lost, one disk read for each cold get"
+say "0 acknowledged writes lost, no segment changed, one disk read for each cold get"

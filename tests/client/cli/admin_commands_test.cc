@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 #include "client/cli/run.h"
@@ -12,6 +13,8 @@
 namespace thermocline::cli {
 namespace {
 
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
 using thermocline::testing::ScriptedServer;
 
 constexpr uint64_t kMiB = 1 << 20;
@@ -101,6 +104,41 @@ void FillStats(v1::StatsResponse& stats) {
   recovery.set_checkpoint_failure("DATA_LOSS: CHECKPOINT is damaged");
 }
 
+// Each number is another one.
+void FillSegments(v1::SegmentsStats& segments) {
+  segments.set_memory_limit_bytes(16 * kMiB);
+  segments.set_memory_used_bytes(6 * kMiB);
+  segments.set_segments(1'200);
+  segments.set_id_files(1'300);
+  segments.set_id_file_bytes(80 * kMiB);
+  segments.set_recent_changes(21'000);
+  segments.set_kept_results(22);
+  segments.set_kept_result_bytes(5 * kMiB);
+  segments.set_kept_result_hits(23);
+  segments.set_queries(2'400);
+  segments.set_queries_waiting(25);
+  segments.set_queries_refused(26);
+  segments.set_ids_returned(27'000);
+  segments.set_blocks_read(28);
+  segments.set_bytes_read(7 * kMiB);
+  segments.set_rewrites(29);
+  segments.set_refusal("the disk is full");
+  segments.set_rewrite_failure("DATA_LOSS: file 30");
+  v1::SegmentsStats::Work& load = *segments.add_running();
+  load.set_what("load \"b\nc\"");
+  load.set_started_ms_ago(1'200);
+  v1::Progress& progress = *load.mutable_progress();
+  progress.set_ids(1'234);
+  progress.set_max_ids(50'000);
+  progress.set_blocks(100);
+  progress.set_blocks_read(20);
+  progress.set_blocks_passed(5);
+  progress.set_bytes_read(6);
+  progress.set_elapsed_ms(1'100);
+  progress.set_memory_bytes(7);
+  segments.add_running()->set_what(std::string(200, 'x'));
+}
+
 TEST_F(AdminCommandsTest, StatsForPeople) {
   server_.stats = [](const v1::StatsRequest&, v1::StatsResponse& response) {
     FillStats(response);
@@ -187,6 +225,73 @@ TEST_F(AdminCommandsTest, StatsForPrograms) {
             R"("recovery":{"slots_from_checkpoint":17000,"records_read":18,"records_warmed":19,)"
             R"("checkpoints":20,"checkpoint_failure":"DATA_LOSS: CHECKPOINT is damaged"}})"
             "\n");
+}
+
+TEST_F(AdminCommandsTest, StatsOfSegmentsForPeople) {
+  server_.stats = [](const v1::StatsRequest&, v1::StatsResponse& response) {
+    FillSegments(*response.mutable_segments());
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"stats"}), kOk);
+  EXPECT_THAT(out_.str(), HasSubstr(R"(
+segments
+  number              1 200
+  memory              6.0 MiB of 16.0 MiB
+  on disk             80.0 MiB in 1 300 id files
+  recent changes      21 000
+  kept results        22, 5.0 MiB
+  accepts changes     no: the disk is full
+  rewrite failed      DATA_LOSS: file 30
+running on segments
+  load "b\nc"
+    [#####---------------]  25 %  1 234 ids of at most 50 000  20 of 100 blocks  1.2 s
+)" + ("  " + std::string(100, 'x')) +
+                                    R"(... (200 B)
+    [--------------------]   0 %  0 ids of at most 0  0 of 0 blocks  0 ms
+operations since the start
+)"));
+  EXPECT_THAT(out_.str(), HasSubstr(R"(
+  conditions not met  0
+segment operations since the start
+  queries             2 400
+    by a kept result  23
+    waiting now       25
+    refused           26
+  ids returned        27 000
+  blocks read         28, 7.0 MiB
+  rewrites            29
+compaction since the start
+)"));
+}
+
+TEST_F(AdminCommandsTest, StatsOfSegmentsWhereNothingIsWrong) {
+  server_.stats = [](const v1::StatsRequest&, v1::StatsResponse& response) {
+    response.mutable_segments()->set_accepts_changes(true);
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"stats"}), kOk);
+  EXPECT_THAT(out_.str(), HasSubstr("  accepts changes     yes\noperations since the start\n"));
+}
+
+TEST_F(AdminCommandsTest, StatsOfSegmentsForPrograms) {
+  server_.stats = [](const v1::StatsRequest&, v1::StatsResponse& response) {
+    FillSegments(*response.mutable_segments());
+    response.mutable_segments()->mutable_running()->RemoveLast();
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"stats", "--json"}), kOk);
+  EXPECT_THAT(
+      out_.str(),
+      EndsWith(R"(,"segments":{"memory_limit_bytes":16777216,"memory_used_bytes":6291456,"segments":1200,)"
+               R"("id_files":1300,"id_file_bytes":83886080,"recent_changes":21000,"kept_results":22,)"
+               R"("kept_result_bytes":5242880,"kept_result_hits":23,"queries":2400,"queries_waiting":25,)"
+               R"("queries_refused":26,"ids_returned":27000,"blocks_read":28,"bytes_read":7340032,)"
+               R"("rewrites":29,"accepts_changes":false,"refusal":"the disk is full",)"
+               R"("rewrite_failure":"DATA_LOSS: file 30",)"
+               R"("running":[{"what":"load \"b\nc\"","started_ms_ago":1200,)"
+               R"("progress":{"ids":1234,"max_ids":50000,"blocks":100,"blocks_read":20,"blocks_passed":5,)"
+               R"("bytes_read":6,"elapsed_ms":1100,"memory_bytes":7,"from_kept_result":false}}]}})"
+               "\n"));
 }
 
 TEST_F(AdminCommandsTest, CompactTellsWhatItHasFreed) {

@@ -118,7 +118,10 @@ SegmentResult SegmentLoad::Stop() {
     take("segment query", *queries_);
   }
   for (std::thread& thread : std::exchange(adders_, {})) thread.join();
-  if (options_.adds > 0) take("segment add", *adds_);
+  if (options_.adds > 0) {
+    take("segment add", *adds_);
+    std::ranges::rotate(result, result.end() - 1);
+  }
   return result;
 }
 

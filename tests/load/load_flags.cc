@@ -26,6 +26,8 @@ struct Flags {
   std::string durability = "sync";
   uint64_t value_bytes = 0;
   uint64_t rate = 0;
+  std::string segments;
+  SegmentOptions beside;  // but for their number and size
   bool warm_up_given = false;
 };
 
@@ -44,6 +46,9 @@ std::string Footer() {
       "  thermocline-load --workload get --connections 50 --in-flight 64 --distribution uniform\n"
       "  thermocline-load --workload set --rate 50k --seconds 60 --svg stalls.svg     what a user at that "
       "rate would see\n"
+      "  thermocline-load --segments 100x1M --segment-adds 1000 --segment-contrast     what segments cost "
+      "gets "
+      "and sets\n"
       "  thermocline-load --via redis --server 127.0.0.1:6379 --workload get --in-flight 64\n"
       "\n"
       "Every value that is read is checked. Exit codes: 0 all went well, 1 no server, calls failed or values "
@@ -117,6 +122,43 @@ void DescribeHow(CLI::App& app, Flags& flags) {
   app.add_option("--svg", flags.line.svg, "Draw throughput and latency into this file.")->type_name("FILE");
 }
 
+void DescribeSegments(CLI::App& app, Flags& flags) {
+  SegmentOptions& beside = flags.beside;
+  CLI::Option* const segments = app.add_option("--segments", flags.segments,
+                                               "Beside it, load the server with N segments of M "
+                                               "ids\n(100x1M), as many of a hundredth, and this:")
+                                    ->type_name("NxM");
+  app.add_option("--segment-dense", beside.dense_percent, "Percentage of the segments that are dense.")
+      ->type_name("PERCENT")
+      ->check(CLI::Range(0, 100).description(""))
+      ->capture_default_str()
+      ->needs(segments);
+  app.add_option("--segment-adds", beside.adds, "Adds a second, of four ids each, started on time.")
+      ->type_name("RATE")
+      ->check(CLI::Range(0.0, 1e6).description(""))
+      ->capture_default_str()
+      ->needs(segments);
+  app.add_option("--segment-queries", beside.queries, "Clients that ask one query after the other.")
+      ->type_name("N")
+      ->check(CLI::Range(0, 256).description(""))
+      ->capture_default_str()
+      ->needs(segments);
+  app.add_flag("--segment-contrast", beside.contrast,
+               "Measure the workload alone, beside segments, and alone\nagain, and say what they cost it.")
+      ->needs(segments);
+}
+
+void TakeSegments(const Flags& flags, LoadOptions& load) {
+  if (flags.segments.empty()) return;
+  const auto parsed = ParseSegments(flags.segments);
+  if (!parsed.ok()) throw CLI::ValidationError("--segments", std::string(parsed.status().message()));
+  if (!FindVia(load.via)->has_segments)
+    throw CLI::ValidationError("--segments", fmt::format("'{}' has no segments", load.via));
+  load.segments = flags.beside;
+  load.segments.segments = parsed->segments;
+  load.segments.ids = parsed->ids;
+}
+
 void TakeServer(const std::string& server, LoadOptions& load) {
   const size_t colon = server.rfind(':');
   unsigned port = 0;
@@ -149,6 +191,7 @@ void PutTogether(Flags& flags) {
   }
   load.port = via->port;
   if (!flags.server.empty()) TakeServer(flags.server, load);
+  TakeSegments(flags, load);
   load.sync = flags.durability == "sync";
   load.rate = static_cast<double>(flags.rate);
   load.threads = std::min(load.threads, load.connections);
@@ -171,6 +214,7 @@ std::variant<CommandLine, int> ParseCommandLine(int argc, const char* const* arg
   app.set_help_flag("-h,--help", "Print this help and leave.");
   DescribeWhat(app, flags);
   DescribeHow(app, flags);
+  DescribeSegments(app, flags);
   app.footer(Footer());
   try {
     app.parse(argc, argv);

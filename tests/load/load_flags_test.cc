@@ -86,6 +86,27 @@ TEST(LoadFlagsTest, EachProtocolHasItsPort) {
   EXPECT_EQ(Parsed({"--via", "stream"}).load.port, 7070);
 }
 
+TEST(LoadFlagsTest, SegmentsBesideIt) {
+  EXPECT_EQ(Parsed({}).load.segments.segments, 0u);
+  const SegmentOptions usual = Parsed({"--segments", "100x1M"}).load.segments;
+  EXPECT_EQ(usual.segments, 100u);
+  EXPECT_EQ(usual.ids, 1'000'000u);
+  EXPECT_EQ(usual.dense_percent, 50u);
+  EXPECT_GT(usual.adds, 0);
+  EXPECT_GT(usual.queries, 0u);
+  EXPECT_FALSE(usual.contrast);
+  const SegmentOptions told =
+      Parsed({"--segments", "1 segment x 2k ids", "--segment-dense", "0", "--segment-adds", "0.5",
+              "--segment-queries", "0", "--segment-contrast"})
+          .load.segments;
+  EXPECT_EQ(told.segments, 1u);
+  EXPECT_EQ(told.ids, 2'000u);
+  EXPECT_EQ(told.dense_percent, 0u);
+  EXPECT_EQ(told.adds, 0.5);
+  EXPECT_EQ(told.queries, 0u);
+  EXPECT_TRUE(told.contrast);
+}
+
 TEST(LoadFlagsTest, RefusesWhatMakesNoSense) {
   for (const std::vector<const char*>& arguments : std::vector<std::vector<const char*>>{
            {"--bogus"},
@@ -101,6 +122,17 @@ TEST(LoadFlagsTest, RefusesWhatMakesNoSense) {
            {"--seconds", "-1"},
            {"--durability", "maybe"},
            {"--batch", "1000", "--value-size", "1MiB"},
+           {"--segments", "100"},
+           {"--segments", "0x1M"},
+           {"--segments", "1x0"},
+           {"--segments", "11kx1"},
+           {"--segments", "1x101B"},
+           {"--segments", "10x1k", "--via", "redis"},
+           {"--segment-adds", "10"},
+           {"--segment-queries", "1"},
+           {"--segment-dense", "10"},
+           {"--segment-contrast"},
+           {"--segment-dense", "101", "--segments", "1x1"},
        }) {
     ::testing::internal::CaptureStderr();
     const auto result = Parse(arguments);

@@ -18,6 +18,12 @@ constexpr std::array<std::pair<const char*, double>, 5> kQuantiles = {
     {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}, {"max", 1}}};
 constexpr size_t kWindowsASecond = 10;
 
+// Not a number if nothing was counted.
+double QuantileOf(const SegmentLine& line, double quantile) {
+  if (line.latencies.total() == 0) return std::nan("");
+  return std::chrono::duration<double>(line.latencies.Quantile(quantile)).count();
+}
+
 double QuantileOf(const LoadResult& result, double quantile) {
   return std::chrono::duration<double>(result.latencies.Quantile(quantile)).count();
 }
@@ -28,6 +34,22 @@ double PerOperation(const LoadResult& result, double seconds) {
 
 std::string Row(std::string_view name, std::string_view value) {
   return fmt::format("  {:<22}{:>16}\n", name, value);
+}
+
+std::string SegmentTable(const SegmentResult& segments) {
+  if (segments.empty()) return "";
+  std::string table = fmt::format("  {:<14}{:>12}{:>14}{:>11}{:>11}{:>11}{:>8}{:>8}\n", "", "calls/s",
+                                  "ids/s", "p50", "p99", "p99.9", "errors", "wrong");
+  for (const SegmentLine& line : segments) {
+    const auto quantile = [&](double share) { return ShortTime(QuantileOf(line, share)); };
+    table += fmt::format("  {:<14}{:>12.1f}{:>14}{:>11}{:>11}{:>11}{:>8}{:>8}\n", line.name,
+                         line.calls_per_second(), GroupedCount(static_cast<uint64_t>(line.ids_per_second())),
+                         quantile(0.5), quantile(0.99), quantile(0.999), line.errors, line.wrong);
+  }
+  for (const SegmentLine& line : segments) {
+    if (!line.first_fault.empty()) table += fmt::format("  first fault: {}\n", line.first_fault);
+  }
+  return table;
 }
 
 // Null where JSON has no number for it.
@@ -76,13 +98,20 @@ std::string DescribeRun(const LoadOptions& options) {
                                                           std::string(NameOf(mix.popularity)));
   const Via* const via = FindVia(options.via);
   const bool durability = via != nullptr && via->takes_durability;
-  return fmt::format("{} via {} to {}:{}: {}, values of {} bytes, {} x {} in flight{}, {}{}",
+  const SegmentOptions& beside = options.segments;
+  const std::string segments =
+      beside.segments == 0
+          ? ""
+          : fmt::format("; beside it {} segments of {} ids, as many of a hundredth, {} adds/s, {} asking",
+                        GroupedCount(beside.segments), GroupedCount(beside.ids), beside.adds, beside.queries);
+  return fmt::format("{} via {} to {}:{}: {}, values of {} bytes, {} x {} in flight{}, {}{}{}",
                      options.workload.name, options.via, options.host, options.port, keys, values,
                      options.connections, options.in_flight,
                      options.batch > 1 ? fmt::format(" of batches of {}", options.batch) : "", loop,
                      !durability    ? ""
                      : options.sync ? ", SYNC"
-                                    : ", MEMORY");
+                                    : ", MEMORY",
+                     segments);
 }
 
 std::string LiveLine(const LoadResult& so_far) {
@@ -119,9 +148,34 @@ std::string FinalTable(const LoadResult& result) {
   table += Row("own CPU/operation",
                fmt::format("{:.2f} us", PerOperation(result, result.client_cpu_seconds) * 1e6));
   if (!result.first_fault.empty()) table += fmt::format("  first fault: {}\n", result.first_fault);
+  table += SegmentTable(result.segments);
   table += fmt::format("{} operations/s, p99 {}\n",
                        GroupedCount(static_cast<uint64_t>(result.operations_per_second())),
                        ShortTime(result.latencies.total() == 0 ? std::nan("") : QuantileOf(result, 0.99)));
+  return table;
+}
+
+std::string ContrastTable(const LoadResult& before, const LoadResult& beside, const LoadResult& after) {
+  std::string table = fmt::format("  {:<18}{:>14}{:>12}\n", "gets and sets", "operations/s", "p99");
+  const auto row = [&](const char* name, const LoadResult& result) {
+    const double p99 = result.latencies.total() == 0 ? std::nan("") : QuantileOf(result, 0.99);
+    table += fmt::format("  {:<18}{:>14}{:>12}\n", name,
+                         GroupedCount(static_cast<uint64_t>(result.operations_per_second())), ShortTime(p99));
+  };
+  row("alone", before);
+  row("beside segments", beside);
+  row("alone again", after);
+  LoadResult alone;
+  alone.seconds = before.seconds + after.seconds;
+  alone.operations = before.operations + after.operations;
+  alone.latencies = before.latencies + after.latencies;
+  const auto ratios = [](const LoadResult& of, const LoadResult& to) {
+    const double p99 = to.latencies.total() == 0 ? std::nan("") : QuantileOf(of, 0.99) / QuantileOf(to, 0.99);
+    return fmt::format("throughput x {:.2f}, p99 x {:.2f}",
+                       of.operations_per_second() / to.operations_per_second(), p99);
+  };
+  table += fmt::format("alone again / alone: {}\n", ratios(after, before));
+  table += fmt::format("beside segments / alone: {}\n", ratios(beside, alone));
   return table;
 }
 
@@ -153,6 +207,16 @@ std::string ResultJson(const LoadOptions& options, const LoadResult& result) {
     json["server_cpu_seconds_per_operation"] = Number(PerOperation(result, *result.server_cpu_seconds));
     json["server_cpus"] = Number(*result.server_cpu_seconds / result.seconds);
     json["server_resident_bytes"] = *result.server_resident_bytes;
+  }
+  for (const SegmentLine& line : result.segments) {
+    json["segments"][line.name] = {{"calls_per_second", line.calls_per_second()},
+                                   {"ids_per_second", line.ids_per_second()},
+                                   {"p50", Number(QuantileOf(line, 0.5))},
+                                   {"p99", Number(QuantileOf(line, 0.99))},
+                                   {"p99.9", Number(QuantileOf(line, 0.999))},
+                                   {"errors", line.errors},
+                                   {"wrong_answers", line.wrong},
+                                   {"first_fault", line.first_fault}};
   }
   json["windows"] = nlohmann::json::array();
   for (const Window& window : result.windows) {

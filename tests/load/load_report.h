@@ -17,7 +17,9 @@ std::string DescribeRun(const LoadOptions& options);
 std::string LiveLine(const LoadResult& so_far);
 // The result, for people: several lines, of which the last is "<operations a second>, p99 <time>".
 std::string FinalTable(const LoadResult& result);
-// The same and more, for programs.
+// What segments cost gets and sets: those beside segments, compared with those alone, before and after.
+std::string ContrastTable(const LoadResult& before, const LoadResult& beside, const LoadResult& after);
+// The result and more, for programs.
 std::string ResultJson(const LoadOptions& options, const LoadResult& result);
 // Throughput and latency over time, and the latency's distribution.
 std::string ResultSvg(const LoadOptions& options, const LoadResult& result);

@@ -10,6 +10,7 @@
 namespace thermocline::load {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -72,6 +73,50 @@ TEST(LoadReportTest, TheLiveLineShowsTheLastSecond) {
   EXPECT_THAT(LiveLine(result), HasSubstr("450 000 ops/s   p99   2.00 ms   errors 3   wrong 0"));
 }
 
+SegmentResult SomeSegments() {
+  bench::LatencyHistogram latencies;
+  for (int i = 0; i < 40; ++i) latencies.Add(std::chrono::milliseconds(20));
+  return {{.name = "segment add", .seconds = 2, .ids = 160, .latencies = latencies.Take()},
+          {.name = "segment count", .seconds = 2, .errors = 7, .wrong = 8, .first_fault = "miscounted"}};
+}
+
+TEST(LoadReportTest, SegmentsHaveTheirLines) {
+  LoadResult result = SomeResult();
+  EXPECT_THAT(FinalTable(result), Not(HasSubstr("segment")));
+  result.segments = SomeSegments();
+  const std::string table = FinalTable(result);
+  EXPECT_THAT(table, ContainsRegex("segment add +20\\.0 +80 +(19.9|20.)[0-9.]* ms .* 0 +0\n"));
+  EXPECT_THAT(table, ContainsRegex("segment count +0\\.0 +0 +- +- +- +7 +8\n"));
+  EXPECT_THAT(table, HasSubstr("first fault: miscounted"));
+  EXPECT_TRUE(table.ends_with("500 000 operations/s, p99 99.8 us\n")) << table;
+  const auto json = nlohmann::json::parse(ResultJson(SomeOptions(), result));
+  EXPECT_EQ(json["segments"]["segment add"]["ids_per_second"], 80);
+  EXPECT_NEAR(json["segments"]["segment add"]["p99"].get<double>(), 0.02, 4e-4);
+  EXPECT_TRUE(json["segments"]["segment count"]["p99"].is_null());
+  EXPECT_EQ(json["segments"]["segment count"]["wrong_answers"], 8);
+}
+
+// A result of so many calls of that latency in two seconds.
+LoadResult Steady(uint64_t calls, std::chrono::milliseconds latency) {
+  bench::LatencyHistogram latencies;
+  for (uint64_t i = 0; i < calls; ++i) latencies.Add(latency);
+  LoadResult result;
+  result.seconds = 2;
+  result.operations = calls;
+  result.latencies = latencies.Take();
+  return result;
+}
+
+TEST(LoadReportTest, TheContrastIsToBothRunsAlone) {
+  using std::chrono::milliseconds;
+  const std::string table = ContrastTable(Steady(1000, milliseconds(10)), Steady(600, milliseconds(40)),
+                                          Steady(2000, milliseconds(20)));
+  EXPECT_THAT(table, HasSubstr("alone again / alone: throughput x 2.00, p99 x 2.00\n"));
+  EXPECT_THAT(table, HasSubstr("beside segments / alone: throughput x 0.40, p99 x 2.00\n"));
+  EXPECT_THAT(table, ContainsRegex("beside segments +300 +(39|40)"));
+  EXPECT_THAT(ContrastTable({}, {}, {}), HasSubstr("p99 x nan"));
+}
+
 TEST(LoadReportTest, Json) {
   const auto json = nlohmann::json::parse(ResultJson(SomeOptions(), SomeResult()));
   EXPECT_EQ(json["workload"], "ycsb-a");
@@ -95,6 +140,10 @@ TEST(LoadReportTest, DescribesWhatItDoes) {
               HasSubstr("ycsb-a via wire to 127.0.0.1:7070: 1 000 000 keys, zipfian, values of 1000"));
   options.rate = 5000;
   EXPECT_THAT(DescribeRun(options), HasSubstr("5 000 operations/s, SYNC"));
+  EXPECT_THAT(DescribeRun(options), Not(HasSubstr("segments")));
+  options.segments = {.segments = 3, .ids = 1000, .adds = 2.5, .queries = 4};
+  EXPECT_THAT(DescribeRun(options),
+              HasSubstr("; beside it 3 segments of 1 000 ids, as many of a hundredth, 2.5 adds/s, 4 asking"));
   options.via = "redis";
   EXPECT_THAT(DescribeRun(options), Not(HasSubstr("SYNC")));
 }

@@ -11,6 +11,7 @@
 
 #include "tests/bench/machine.h"
 #include "tests/load/records.h"
+#include "tests/load/segment_load.h"
 #include "tests/load/server_usage.h"
 #include "tests/load/traffic.h"
 #include "tests/load/vias.h"
@@ -199,7 +200,8 @@ absl::StatusOr<LoadResult> LoadRun::Load(const Watcher& watcher) {
   return result;
 }
 
-absl::Status LoadRun::Measure(const Watcher& watcher, LoadResult& result) {
+absl::Status LoadRun::Measure(const Watcher& watcher, LoadResult& result, SegmentLoad* beside) {
+  if (beside != nullptr) beside->Start();
   TrafficPlan plan{.records = records_, .choice = choice_, .space = space_, .mix = options_.workload.mix};
   plan.batch = options_.batch;
   plan.sync = options_.sync;
@@ -210,8 +212,12 @@ absl::Status LoadRun::Measure(const Watcher& watcher, LoadResult& result) {
     plan.end = plan.start + DurationOf(options_.warm_up);
     const absl::Status status = RunPhase(
         plan, [](const LoadResult&) {}, warm_up);
-    if (!status.ok()) return status;
+    if (!status.ok()) {
+      if (beside != nullptr) beside->Stop();
+      return status;
+    }
   }
+  if (beside != nullptr) beside->Count();
   const double cpu_before = bench::UsageOfThisProcess().cpu_seconds;
   const auto server_before = server_ ? UsageOf(*server_) : std::nullopt;
   plan.start = Clock::now();
@@ -232,6 +238,7 @@ absl::Status LoadRun::Measure(const Watcher& watcher, LoadResult& result) {
     result.server_cpu_seconds = server_after->cpu_seconds - server_before->cpu_seconds;
     result.server_resident_bytes = server_after->resident_bytes;
   }
+  if (beside != nullptr) result.segments = beside->Stop();
   return status;
 }
 

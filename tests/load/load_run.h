@@ -14,6 +14,8 @@
 #include "tests/bench/latency_histogram.h"
 #include "tests/load/driver.h"
 #include "tests/load/mix.h"
+#include "tests/load/segment_mix.h"
+#include "tests/load/segment_result.h"
 
 namespace thermocline::load {
 
@@ -36,6 +38,7 @@ struct LoadOptions {
   bool load = true;
   uint64_t seed = 1;
   pid_t server_pid = 0;  // 0: whoever listens on the port, if that is on this machine
+  SegmentOptions segments;
 };
 
 // A short part of a run.
@@ -61,9 +64,12 @@ struct LoadResult {
   double client_cpu_seconds = 0;
   std::optional<double> server_cpu_seconds;  // of a local server
   std::optional<uint64_t> server_resident_bytes;
+  SegmentResult segments;  // what was done beside it
 
   double operations_per_second() const { return static_cast<double>(operations) / seconds; }
 };
+
+class SegmentLoad;
 
 // Connections to a server, and what is done over them.
 class LoadRun {
@@ -80,8 +86,8 @@ class LoadRun {
   // Writes all keys.
   absl::StatusOr<LoadResult> Load(const Watcher& watcher);
   // The workload: first for the warm-up, unwatched, then measured. After an error, what was measured until
-  // then is in `result`.
-  absl::Status Measure(const Watcher& watcher, LoadResult& result);
+  // then is in `result`. `beside` runs all the while, if there is one.
+  absl::Status Measure(const Watcher& watcher, LoadResult& result, SegmentLoad* beside = nullptr);
 
  private:
   explicit LoadRun(const LoadOptions& options);

@@ -1,8 +1,10 @@
 // The load generator against real servers: ours, and those of the peers where they are installed.
 
+#include <algorithm>
 #include <chrono>
 #include <fcntl.h>
 #include <filesystem>
+#include <map>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -15,6 +17,7 @@
 
 #include "tests/load/load_report.h"
 #include "tests/load/load_run.h"
+#include "tests/load/segment_load.h"
 #include "tests/load/server_usage.h"
 #include "tests/load/vias.h"
 #include "tests/support/server_process.h"
@@ -132,6 +135,70 @@ TEST_F(OurServerTest, ValuesThatSomebodyElseWroteAreWrong) {
   ASSERT_TRUE((*run)->Measure([](const LoadResult&) {}, result).ok());
   EXPECT_EQ(result.wrong, 3'000u);
   EXPECT_THAT(result.first_fault, HasSubstr("none of its values"));
+}
+
+bool AllSeen(const std::map<std::string, uint64_t>& ids) {
+  const auto seen = [](const auto& line) { return line.second > 0; };
+  return ids.size() == 3 && std::ranges::all_of(ids, seen);
+}
+
+// Gets and sets with adds and queries beside them; all answers are right.
+TEST(SegmentsBesideTest, AllAnswersAreRight) {
+  const auto server = ServerProcess::Start({.flags = {"--memory", "256MiB"}, .data_directory = ""});
+  ASSERT_TRUE(server.ok()) << server.status();
+  LoadOptions options = SmallRun("wire", "mixed:50", PortOf(**server));
+  options.rate = 2'000;
+  options.segments = {.segments = 12, .ids = 20'000, .adds = 200, .queries = 2};
+  auto segments = SegmentLoad::Connect(options);
+  ASSERT_TRUE(segments.ok()) << segments.status();
+  uint64_t sent = 0;
+  const absl::Status loaded = (*segments)->Load([&](uint64_t ids) { sent = ids; });
+  ASSERT_TRUE(loaded.ok()) << loaded;
+  EXPECT_EQ(sent, 12u * 20'200u);
+  auto run = LoadRun::Connect(options);
+  ASSERT_TRUE(run.ok()) << run.status();
+  const auto watcher = [](const LoadResult&) {};
+  ASSERT_TRUE((*run)->Load(watcher).ok());
+  std::map<std::string, uint64_t> calls;
+  std::map<std::string, uint64_t> ids;
+  // Twice, for it can be started again; more often where the machine is slow.
+  for (int round = 0; round < 2 || (round < 30 && !AllSeen(ids)); ++round) {
+    LoadResult result;
+    ASSERT_TRUE((*run)->Measure(watcher, result, segments->get()).ok());
+    EXPECT_EQ(result.operations, options.operations) << result.first_fault;
+    for (const SegmentLine& line : result.segments) {
+      calls[line.name] += line.latencies.total();
+      ids[line.name] += line.ids;
+      EXPECT_EQ(line.errors + line.wrong, 0u) << line.first_fault;
+    }
+  }
+  EXPECT_TRUE(AllSeen(ids));
+  EXPECT_EQ(ids["segment add"], 4 * calls["segment add"]);
+}
+
+// Segments that hold something else are found out.
+TEST(SegmentsBesideTest, OtherIdsAreWrong) {
+  const auto server = ServerProcess::Start({.flags = {"--memory", "256MiB"}, .data_directory = ""});
+  ASSERT_TRUE(server.ok()) << server.status();
+  LoadOptions options = SmallRun("wire", "get", PortOf(**server));
+  options.segments = {.segments = 1, .ids = 20'000, .dense_percent = 0, .adds = 0, .queries = 1};
+  auto others = SegmentLoad::Connect(options);
+  ASSERT_TRUE(others.ok()) << others.status();
+  ASSERT_TRUE((*others)->Load([](uint64_t) {}).ok());
+  options.segments.dense_percent = 100;
+  auto segments = SegmentLoad::Connect(options);
+  ASSERT_TRUE(segments.ok()) << segments.status();
+  uint64_t answers = 0;
+  for (int round = 1; round < 50 && answers == 0; ++round) {
+    (*segments)->Start();
+    std::this_thread::sleep_for(std::chrono::milliseconds(50) * round);
+    const SegmentResult result = (*segments)->Stop();
+    ASSERT_EQ(result.size(), 2u);
+    EXPECT_EQ(result[1].name, "segment query");
+    answers = result[1].latencies.total();
+    EXPECT_EQ(result[1].wrong, answers);
+  }
+  EXPECT_GT(answers, 0u);
 }
 
 // Calls that are under way when the server goes fail; those after it wait until it is back.

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <unistd.h>
@@ -9,6 +11,7 @@
 #include "tests/load/load_flags.h"
 #include "tests/load/load_report.h"
 #include "tests/load/load_run.h"
+#include "tests/load/segment_load.h"
 
 namespace thermocline::load {
 namespace {
@@ -57,6 +60,54 @@ absl::Status Prepare(const LoadOptions& options, LoadRun& run) {
   return absl::OkStatus();
 }
 
+absl::Status Prepare(const LoadOptions& options, SegmentLoad& segments) {
+  if (!options.load) return absl::OkStatus();
+  const TimePoint start = Clock::now();
+  TimePoint next = start;
+  uint64_t sent = 0;
+  const absl::Status status = segments.Load([&](uint64_t ids) {
+    sent = ids;
+    if (Clock::now() < next) return;
+    next = Clock::now() + std::chrono::seconds(1);
+    fmt::print("loading segments: {} ids\n", GroupedCount(ids));
+  });
+  if (!status.ok()) return status;
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  fmt::print("loaded segments with {} ids in {:.1f} s\n", GroupedCount(sent), seconds);
+  return absl::OkStatus();
+}
+
+bool WentWell(const LoadResult& result) {
+  const auto well = [](const SegmentLine& line) { return line.errors == 0 && line.wrong == 0; };
+  return result.errors == 0 && result.wrong == 0 && std::ranges::all_of(result.segments, well);
+}
+
+absl::Status Measure(LoadRun& run, const char* what, SegmentLoad* segments, LoadResult& result) {
+  LiveLines lines(what);
+  return run.Measure([&](const LoadResult& so_far) { lines(so_far); }, result, segments);
+}
+
+// What has been measured; the first and the last only for the contrast.
+struct Measured {
+  LoadResult before;
+  LoadResult result;
+  LoadResult after;
+};
+
+absl::Status MeasureAll(const LoadOptions& options, LoadRun& run, SegmentLoad* segments, Measured& measured) {
+  if (!options.segments.contrast) return Measure(run, "      ", segments, measured.result);
+  absl::Status status = Measure(run, "alone ", nullptr, measured.before);
+  if (status.ok()) status = Measure(run, "beside", segments, measured.result);
+  if (status.ok()) status = Measure(run, "alone ", nullptr, measured.after);
+  return status;
+}
+
+void Print(const Measured& measured, bool contrast) {
+  const auto& [before, result, after] = measured;
+  if (result.operations > 0 || result.errors > 0) fmt::print("{}", FinalTable(result));
+  if (contrast) fmt::print("{}", ContrastTable(before, result, after));
+}
+
 absl::Status WriteFiles(const CommandLine& line, const LoadResult& result) {
   absl::Status status;
   if (!line.json.empty()) status.Update(bench::WriteTextFile(line.json, ResultJson(line.load, result)));
@@ -73,16 +124,19 @@ int Main(int argc, const char* const* argv) {
   auto run = LoadRun::Connect(line.load);
   if (!run.ok()) return Fail(run.status());
   if (absl::Status status = Prepare(line.load, **run); !status.ok()) return Fail(status);
-  LoadResult result;
-  absl::Status status;
-  {
-    LiveLines lines("      ");
-    status = (*run)->Measure([&](const LoadResult& so_far) { lines(so_far); }, result);
+  std::unique_ptr<SegmentLoad> segments;
+  if (line.load.segments.segments > 0) {
+    auto connected = SegmentLoad::Connect(line.load);
+    if (!connected.ok()) return Fail(connected.status());
+    segments = *std::move(connected);
+    if (absl::Status status = Prepare(line.load, *segments); !status.ok()) return Fail(status);
   }
-  if (result.operations > 0 || result.errors > 0) fmt::print("{}", FinalTable(result));
-  status.Update(WriteFiles(line, result));
+  Measured measured;
+  absl::Status status = MeasureAll(line.load, **run, segments.get(), measured);
+  Print(measured, status.ok() && line.load.segments.contrast);
+  status.Update(WriteFiles(line, measured.result));
   if (!status.ok()) return Fail(status);
-  return result.errors > 0 || result.wrong > 0 ? 1 : 0;
+  return WentWell(measured.before) && WentWell(measured.result) && WentWell(measured.after) ? 0 : 1;
 }
 
 }  // namespace

@@ -19,8 +19,8 @@ const std::vector<Via>& Vias() {
       {"wire", "unary gRPC calls, written by a lean HTTP/2 client of our own", kOurPort},
       {"stream", "the batch stream (Pipeline), by the same client: what is sent together is one message",
        kOurPort},
-      {"redis", "RESP2, pipelined", 6379, true, false},
-      {"memcached", "memcached's meta protocol, pipelined", 11211, false, false},
+      {"redis", "RESP2, pipelined", 6379, true, false, false},
+      {"memcached", "memcached's meta protocol, pipelined", 11211, false, false, false},
   };
   return vias;
 }

@@ -18,6 +18,7 @@ struct Via {
   uint16_t port = 0;          // where such servers listen by default
   bool takes_any_key = true;  // not only printable ones
   bool takes_durability = true;
+  bool has_segments = true;  // such servers
 };
 
 const std::vector<Via>& Vias();

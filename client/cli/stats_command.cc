@@ -184,6 +184,14 @@ void PrintDeepCold(const ServerStats::DeepCold& deep_cold, std::ostream& out) {
   if (!deep_cold.failure.empty()) Line(out, "failed", deep_cold.failure);
 }
 
+// Changes do not know how many ids will come, and read no blocks.
+std::string WorkLine(const ServerStats::Segments::Work& work) {
+  if (work.progress.max_ids > 0 || work.progress.blocks > 0) {
+    return QueryProgressLine(work.progress, work.started_ago);
+  }
+  return fmt::format("{}  {}", FormatIds(work.progress.ids), FormatDuration(work.started_ago));
+}
+
 void PrintSegments(const ServerStats::Segments& segments, std::ostream& out) {
   out << "segments\n";
   Line(out, "number", FormatCount(segments.segments));
@@ -199,9 +207,8 @@ void PrintSegments(const ServerStats::Segments& segments, std::ostream& out) {
   if (!segments.rewrite_failure.empty()) Line(out, "rewrite failed", segments.rewrite_failure);
   if (segments.running.empty()) return;
   out << "running on segments\n";
-  for (const auto& [what, started_ago, progress] : segments.running) {
-    out << "  " << FormatText(what, kShownWorkBytes) << "\n    " << QueryProgressLine(progress, started_ago)
-        << "\n";
+  for (const auto& work : segments.running) {
+    out << "  " << FormatText(work.what, kShownWorkBytes) << "\n    " << WorkLine(work) << "\n";
   }
 }
 

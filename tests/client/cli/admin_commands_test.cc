@@ -124,10 +124,10 @@ void FillSegments(v1::SegmentsStats& segments) {
   segments.set_rewrites(29);
   segments.set_refusal("the disk is full");
   segments.set_rewrite_failure("DATA_LOSS: file 30");
-  v1::SegmentsStats::Work& load = *segments.add_running();
-  load.set_what("load \"b\nc\"");
-  load.set_started_ms_ago(1'200);
-  v1::Progress& progress = *load.mutable_progress();
+  v1::SegmentsStats::Work& query = *segments.add_running();
+  query.set_what("query \"b\nc\"");
+  query.set_started_ms_ago(1'200);
+  v1::Progress& progress = *query.mutable_progress();
   progress.set_ids(1'234);
   progress.set_max_ids(50'000);
   progress.set_blocks(100);
@@ -136,7 +136,10 @@ void FillSegments(v1::SegmentsStats& segments) {
   progress.set_bytes_read(6);
   progress.set_elapsed_ms(1'100);
   progress.set_memory_bytes(7);
-  segments.add_running()->set_what(std::string(200, 'x'));
+  v1::SegmentsStats::Work& load = *segments.add_running();
+  load.set_what(std::string(200, 'x'));
+  load.set_started_ms_ago(120'000);
+  load.mutable_progress()->set_ids(31);
 }
 
 TEST_F(AdminCommandsTest, StatsForPeople) {
@@ -243,11 +246,11 @@ segments
   accepts changes     no: the disk is full
   rewrite failed      DATA_LOSS: file 30
 running on segments
-  load "b\nc"
+  query "b\nc"
     [#####---------------]  25 %  1 234 ids of at most 50 000  20 of 100 blocks  1.2 s
 )" + ("  " + std::string(100, 'x')) +
                                     R"(... (200 B)
-    [--------------------]   0 %  0 ids of at most 0  0 of 0 blocks  0 ms
+    31 ids  2 m 0 s
 operations since the start
 )"));
   EXPECT_THAT(out_.str(), HasSubstr(R"(
@@ -288,7 +291,7 @@ TEST_F(AdminCommandsTest, StatsOfSegmentsForPrograms) {
                R"("queries_refused":26,"ids_returned":27000,"blocks_read":28,"bytes_read":7340032,)"
                R"("rewrites":29,"accepts_changes":false,"refusal":"the disk is full",)"
                R"("rewrite_failure":"DATA_LOSS: file 30",)"
-               R"("running":[{"what":"load \"b\nc\"","started_ms_ago":1200,)"
+               R"("running":[{"what":"query \"b\nc\"","started_ms_ago":1200,)"
                R"("progress":{"ids":1234,"max_ids":50000,"blocks":100,"blocks_read":20,"blocks_passed":5,)"
                R"("bytes_read":6,"elapsed_ms":1100,"memory_bytes":7,"from_kept_result":false}}]}})"
                "\n"));

@@ -16,6 +16,8 @@ namespace {
 constexpr std::chrono::seconds kTrimInterval(1);
 // Queries compute, and wait for the disk in between.
 constexpr int kQueryThreads = 8;
+// Each waits for a sync, which they share.
+constexpr int kChangeThreads = 8;
 // How much threads leave to those that answer clients: compaction nearly all, queries nine tenths.
 constexpr int kGivesWay = 19;
 constexpr int kGivesWayABit = 10;
@@ -42,6 +44,7 @@ Server::Server(const Config& config)
       commits_("commit", 1),
       background_("background", 1, kGivesWay),
       queries_("query", kQueryThreads, kGivesWayABit),
+      segment_changes_("change", kChangeThreads),
       heap_("heap", 1) {}
 
 Server::~Server() = default;
@@ -93,7 +96,7 @@ absl::Status Server::OpenSegments(const Config& config) {
   if (!objects.ok()) return cannot_open("the objects of the segments, " + object_directory, objects.status());
   objects_ = *std::move(objects);
   absl::StatusOr<std::unique_ptr<storage::Segments>> segments =
-      storage::Segments::Open(options, {files_, clock_, *objects_, queries_});
+      storage::Segments::Open(options, {files_, clock_, *objects_, queries_, segment_changes_});
   if (!segments.ok()) return cannot_open("the segments, " + options.directory, segments.status());
   segments_ = *std::move(segments);
   return absl::OkStatus();

@@ -50,7 +50,8 @@ struct SegmentsWorld {
   FileSystem& files;
   Clock& clock;
   ObjectStore& objects;
-  Executor& executor;  // does all work; several threads pay, for some of it waits for the disk
+  Executor& executor;  // queries, sorts and rewrites; several threads pay, for some of it waits for the disk
+  Executor& changes;   // publishes changes: little work, and a sync of the disk; must not wait for `executor`
 };
 
 // What a segment holds.
@@ -210,7 +211,7 @@ struct SegmentExplanation {
 
 // A query, write or rewrite that runs now.
 struct SegmentWork {
-  std::string what;  // for people: "query (a & b)", "load a"
+  std::string what;  // for people: "query a & b", "loading the segment a"
   uint64_t started_ms_ago = 0;
   SegmentQueryProgress progress;
 };

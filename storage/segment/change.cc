@@ -104,7 +104,7 @@ void SegmentWrite::Impl::Finish(absl::AnyInvocable<void(absl::StatusOr<SegmentWr
   done_ = std::move(done);
   result_.received = sorter_->received();
   // Who sorts does not keep this: a change that was given up ends.
-  core_->world.executor.Run([self = shared_from_this()] {
+  core_->world.changes.Run([self = shared_from_this()] {
     const auto sorted = [weak = self->weak_from_this(), core = self->core_](absl::StatusOr<Sorted> result) {
       if (const std::shared_ptr<Impl> live = weak.lock()) return live->TakeSorted(std::move(result));
       if (result.ok()) core->files->Remove(result->file.number);
@@ -120,7 +120,7 @@ void SegmentWrite::Impl::TakeSorted(absl::StatusOr<Sorted> result) {
   owns_file_ = sorted_.file.number != 0;
   result_.distinct = sorted_.count();
   core_->locks->Acquire(name_, [self = shared_from_this()] {
-    self->core_->world.executor.Run([self] { self->CountChanged(); });
+    self->core_->world.changes.Run([self] { self->CountChanged(); });
   });
 }
 

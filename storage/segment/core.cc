@@ -32,7 +32,7 @@ absl::Status Core::Open() {
   const uint64_t left = options.memory_bytes - catalog_bytes - index_bytes;
   change_memory = std::make_shared<MemoryLine>(left / kChangesPart, world.executor);
   memory = std::make_shared<MemoryLine>(left - left / kChangesPart, world.executor);
-  locks = std::make_unique<NameLocks>(world.executor);
+  locks = std::make_unique<NameLocks>(world.changes);
   results = std::make_unique<Results>(*catalog, world.clock, options.result_bytes,
                                       static_cast<uint64_t>(options.result_lifetime.count()));
 

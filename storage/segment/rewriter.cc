@@ -77,7 +77,7 @@ void Rewriter::BeginSome() {
       running_[name] = nullptr;
     }
     core_->locks->Acquire(name, [self = shared_from_this(), name] {
-      self->core_->world.executor.Run([self, name] { self->Begin(name); });
+      self->core_->world.changes.Run([self, name] { self->Begin(name); });
     });
   }
 }
@@ -163,7 +163,7 @@ void Rewriter::Write(std::shared_ptr<Rewrite> rewrite, bool adds) {
     // The oldest layer has nothing to remove from.
     if (adds && rewrite->first > 0) return self->Write(rewrite, /*adds=*/false);
     self->core_->locks->Acquire(rewrite->name, [self, rewrite] {
-      self->core_->world.executor.Run([self, rewrite] { self->Publish(rewrite); });
+      self->core_->world.changes.Run([self, rewrite] { self->Publish(rewrite); });
     });
   };
   MutexLock lock(mutex_);

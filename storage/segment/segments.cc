@@ -175,7 +175,7 @@ class Segments::Impl {
   void InBackground(Done done, Do what) {
     absl::StatusOr<std::shared_ptr<Core::Reading>> inside = core_->NewReading();
     if (!inside.ok()) return done(inside.status());
-    core_->world.executor.Run(
+    core_->world.changes.Run(
         [inside = *std::move(inside), done = std::move(done), what]() mutable { done(what()); });
   }
 
@@ -381,7 +381,7 @@ void Segments::Impl::Drop(std::string name, DropDone done) {
     done(true);
   };
   core_->locks->Acquire(
-      name, [core = core_, drop = std::move(drop)]() mutable { core->world.executor.Run(std::move(drop)); });
+      name, [core = core_, drop = std::move(drop)]() mutable { core->world.changes.Run(std::move(drop)); });
 }
 
 SegmentsStats Segments::Impl::Stats() const {

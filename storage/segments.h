@@ -117,7 +117,7 @@ struct SegmentQueryOptions {
   bool use_kept_result = true;    // false: compute it in any case
   bool keep_result = true;        // false: the result is not worth keeping
   // How long to wait for memory when others use it all; 0: refuse at once.
-  std::chrono::milliseconds patience{10'000};
+  std::chrono::milliseconds patience{60'000};
 };
 
 // How far a query is, and what it has done.

@@ -28,9 +28,6 @@ constexpr std::chrono::milliseconds kPatience{60'000};
 constexpr uint64_t kMemoryPart = 4;
 constexpr uint64_t kMostSortBytes = uint64_t{64} << 20;
 
-// Which change's completion this thread is inside of.
-thread_local const void* delivering_here = nullptr;
-
 std::string NameOf(SegmentChange change, const std::string& segment) {
   const char* const verb = change == SegmentChange::kAdd      ? "adding to"
                            : change == SegmentChange::kRemove ? "removing from"
@@ -67,7 +64,7 @@ void SegmentWrite::Impl::Add(std::span<const uint64_t> ids, AddDone done) {
 void SegmentWrite::Impl::AddMore(std::span<const uint64_t> ids, AddDone done) {
   if (ids.size() <= sorter_->room()) {
     sorter_->Add(ids);
-    return Deliver([&] { done(absl::OkStatus()); });
+    return completions_.Deliver([&] { done(absl::OkStatus()); });
   }
   if (granted_ <= IdSorter::kListBytes) return GrowAndAdd(ids, std::move(done));
   core_->world.executor.Run([self = shared_from_this(), ids, done = std::move(done)]() mutable {
@@ -78,7 +75,7 @@ void SegmentWrite::Impl::AddMore(std::span<const uint64_t> ids, AddDone done) {
       ids = ids.subspan(count);
       if (self->sorter_->room() == 0) status = self->sorter_->Spill();
     }
-    self->Deliver([&] { done(status); });
+    self->completions_.Deliver([&] { done(status); });
   });
 }
 
@@ -91,7 +88,8 @@ void SegmentWrite::Impl::GrowAndAdd(std::span<const uint64_t> ids, AddDone done)
   core_->change_memory->Request(bytes, kPatience, NameOf(change_, name_),
                                 [self = shared_from_this(), bytes, ids,
                                  done = std::move(done)](absl::StatusOr<MemoryLine::Grant> grant) mutable {
-                                  if (!grant.ok()) return self->Deliver([&] { done(grant.status()); });
+                                  if (!grant.ok())
+                                    return self->completions_.Deliver([&] { done(grant.status()); });
                                   self->inside_->memory = *std::move(grant);
                                   self->work_->memory_bytes = bytes;
                                   self->granted_ = bytes;
@@ -114,7 +112,7 @@ void SegmentWrite::Impl::Finish(absl::AnyInvocable<void(absl::StatusOr<SegmentWr
 }
 
 void SegmentWrite::Impl::TakeSorted(absl::StatusOr<Sorted> result) {
-  if (!result.ok()) return Deliver([&] { std::exchange(done_, nullptr)(result.status()); });
+  if (!result.ok()) return completions_.Deliver([&] { std::exchange(done_, nullptr)(result.status()); });
   sorted_ = *std::move(result);
   inside_->memory = MemoryLine::Grant();
   owns_file_ = sorted_.file.number != 0;
@@ -180,10 +178,7 @@ void SegmentWrite::Impl::CountedChanged(uint64_t members) {
 }
 
 void SegmentWrite::Impl::Publish() {
-  {
-    MutexLock lock(mutex_);
-    if (cancelled_) return core_->locks->Release(name_);
-  }
+  if (completions_.stopped()) return core_->locks->Release(name_);
   if (change_ == SegmentChange::kRemove && !before_.has_value()) return Release(result_);
   SegmentEntry entry = before_.value_or(SegmentEntry());
   const absl::StatusOr<uint64_t> version = core_->catalog->NewNumber();
@@ -207,7 +202,7 @@ void SegmentWrite::Impl::Publish() {
   core_->locks->Release(name_);
   // The sync is shared with other changes, also of this segment.
   const absl::Status settled = core_->Settle(entry.id, std::move(removed_files));
-  Deliver([&] {
+  completions_.Deliver([&] {
     if (!settled.ok()) return std::exchange(done_, nullptr)(settled);
     std::exchange(done_, nullptr)(result_);
   });
@@ -269,28 +264,12 @@ absl::Status SegmentWrite::Impl::MakeLayer(SegmentEntry& entry, Catalog::Batch& 
 
 void SegmentWrite::Impl::Release(absl::StatusOr<SegmentWriteResult> result) {
   core_->locks->Release(name_);
-  Deliver([&] { std::exchange(done_, nullptr)(std::move(result)); });
-}
-
-void SegmentWrite::Impl::Deliver(absl::AnyInvocable<void()> completion) {
-  {
-    MutexLock lock(mutex_);
-    if (cancelled_) return;
-    ++delivering_;
-  }
-  const void* const outer = std::exchange(delivering_here, this);
-  completion();
-  delivering_here = outer;
-  MutexLock lock(mutex_);
-  --delivering_;
-  delivered_.NotifyAll();
+  completions_.Deliver([&] { std::exchange(done_, nullptr)(std::move(result)); });
 }
 
 void SegmentWrite::Impl::Cancel() {
   sorter_->Cancel();
-  MutexLock lock(mutex_);
-  cancelled_ = true;
-  while (delivering_ > (delivering_here == this ? 1 : 0)) delivered_.Wait(mutex_);
+  completions_.Stop();
 }
 
 SegmentWrite::SegmentWrite(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}

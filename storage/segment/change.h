@@ -6,17 +6,16 @@
 #include <span>
 #include <string>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "storage/segment/completions.h"
 #include "storage/segment/core.h"
 #include "storage/segment/id_sorter.h"
 #include "storage/segment/rewriter.h"
 #include "storage/segment/stream_run.h"
 #include "storage/segments.h"
-#include "storage/thread_annotations.h"
 
 namespace thermocline::storage {
 
@@ -49,7 +48,6 @@ class SegmentWrite::Impl : public std::enable_shared_from_this<Impl> {
                           std::vector<uint64_t>& removed_files);
   absl::Status MakeLayer(segment::SegmentEntry& entry, segment::Catalog::Batch& batch);
   void Release(absl::StatusOr<SegmentWriteResult> result);
-  void Deliver(absl::AnyInvocable<void()> completion);
 
   const std::shared_ptr<segment::Core> core_;
   const std::shared_ptr<segment::Core::Reading> inside_;  // has the memory; goes after what uses it
@@ -68,10 +66,7 @@ class SegmentWrite::Impl : public std::enable_shared_from_this<Impl> {
   SegmentWriteResult result_;
   absl::AnyInvocable<void(absl::StatusOr<SegmentWriteResult>)> done_;
 
-  Mutex mutex_;
-  CondVar delivered_;
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
-  int delivering_ ABSL_GUARDED_BY(mutex_) = 0;
+  segment::Completions completions_;
 };
 
 }  // namespace thermocline::storage

@@ -10,9 +10,6 @@ namespace {
 
 using segment::kContainerWords;
 
-// Which query's completion this thread is inside of.
-thread_local const void* delivering_here = nullptr;
-
 }  // namespace
 
 SegmentQuery::Impl::Impl(Parts parts)
@@ -48,7 +45,7 @@ void SegmentQuery::Impl::Next(size_t target, bool bitmaps, IdPage* page,
     page_.done = ended_;
     if (ended.ok() && ended_) KeepResult();
     core_->ids_returned.fetch_add(page_ids_, std::memory_order_relaxed);
-    Deliver([this, page, status = ended.status(), &done] {
+    completions_.Deliver([this, page, status = ended.status(), &done] {
       std::swap(*page, page_);
       done(status);
     });
@@ -135,7 +132,7 @@ void SegmentQuery::Impl::ListPart(const Part& part) {
 void SegmentQuery::Impl::Count(absl::AnyInvocable<void(absl::StatusOr<uint64_t>)> done) {
   auto finish = [this, done = std::move(done)](const absl::StatusOr<bool>& ended) mutable {
     if (ended.ok()) KeepResult();
-    Deliver([this, &ended, &done] {
+    completions_.Deliver([this, &ended, &done] {
       if (!ended.ok()) return done(ended.status());
       done(ids_);
     });
@@ -212,25 +209,9 @@ void SegmentQuery::Impl::KeepResult() {
   core_->KeepResult(std::move(entry));
 }
 
-void SegmentQuery::Impl::Deliver(absl::AnyInvocable<void()> completion) {
-  {
-    MutexLock lock(mutex_);
-    if (cancelled_) return;
-    ++delivering_;
-  }
-  const void* const outer = std::exchange(delivering_here, this);
-  completion();
-  delivering_here = outer;
-  MutexLock lock(mutex_);
-  --delivering_;
-  delivered_.NotifyAll();
-}
-
 void SegmentQuery::Impl::Cancel() {
   run_->Cancel();
-  MutexLock lock(mutex_);
-  cancelled_ = true;
-  while (delivering_ > (delivering_here == this ? 1 : 0)) delivered_.Wait(mutex_);
+  completions_.Stop();
 }
 
 SegmentQuery::SegmentQuery(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -7,17 +7,16 @@
 #include <string>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "storage/segment/completions.h"
 #include "storage/segment/core.h"
 #include "storage/segment/id_stream.h"
 #include "storage/segment/stream_run.h"
 #include "storage/segment/work_list.h"
 #include "storage/segments.h"
-#include "storage/thread_annotations.h"
 
 namespace thermocline::storage {
 
@@ -67,8 +66,6 @@ class SegmentQuery::Impl : public std::enable_shared_from_this<Impl> {
   uint64_t left() const { return options_.limit == 0 ? UINT64_MAX : options_.limit - ids_; }
   absl::Status KeepPart(const Part& part);
   void KeepResult();
-  // Calls `completion` unless cancelled.
-  void Deliver(absl::AnyInvocable<void()> completion);
 
   const std::shared_ptr<segment::Core> core_;
   const std::shared_ptr<segment::Work> work_;
@@ -91,10 +88,7 @@ class SegmentQuery::Impl : public std::enable_shared_from_this<Impl> {
   std::unique_ptr<segment::IdFileWriter> keeper_;
   uint64_t keeper_number_ = 0;
 
-  Mutex mutex_;
-  CondVar delivered_;
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
-  int delivering_ ABSL_GUARDED_BY(mutex_) = 0;
+  segment::Completions completions_;
 };
 
 }  // namespace thermocline::storage

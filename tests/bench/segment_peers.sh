@@ -69,7 +69,7 @@ start_postgres
 for ((round = 0; round < rounds; ++round)); do
   seconds_of redis-cli -p "$port" SINTERSTORE out a b >>"$scratch/redis"
   echo >>"$scratch/redis"
-  seconds_of sql "select count(*) from (select id from a intersect select id from b) both" >>"$scratch/postgres"
+  seconds_of sql "select count(*) from (select id from a intersect select id from b) as matches" >>"$scratch/postgres"
   echo >>"$scratch/postgres"
   LC_ALL=C seconds_of comm -12 "$scratch/a.txt" "$scratch/b.txt" >>"$scratch/comm"
   echo >>"$scratch/comm"

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <utility>
-
 #include "absl/base/thread_annotations.h"
 
 #include "storage/thread_annotations.h"
@@ -19,19 +17,23 @@ class Completions {
       if (stopped_) return;
       ++delivering_;
     }
-    const Completions* const outer = std::exchange(delivering_here_, this);
+    const Inside inside{this, innermost_};
+    innermost_ = &inside;
     completion();
-    delivering_here_ = outer;
+    innermost_ = inside.outer;
     MutexLock lock(mutex_);
     --delivering_;
     delivered_.NotifyAll();
   }
 
-  // None is called when this has returned, but for the one that calls this.
+  // None is called when this has returned, but for those that this is called from.
   void Stop() {
     MutexLock lock(mutex_);
     stopped_ = true;
-    while (delivering_ > (delivering_here_ == this ? 1 : 0)) delivered_.Wait(mutex_);
+    int own = 0;
+    for (const Inside* inside = innermost_; inside != nullptr; inside = inside->outer)
+      own += inside->of == this;
+    while (delivering_ > own) delivered_.Wait(mutex_);
   }
 
   bool stopped() const {
@@ -40,8 +42,12 @@ class Completions {
   }
 
  private:
-  // Whose completion this thread is inside of.
-  static inline thread_local const Completions* delivering_here_ = nullptr;
+  // Completions that this thread is inside of: one may lead to another's.
+  struct Inside {
+    const Completions* of;
+    const Inside* outer;
+  };
+  static inline thread_local const Inside* innermost_ = nullptr;
 
   mutable Mutex mutex_;
   CondVar delivered_;

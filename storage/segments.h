@@ -255,7 +255,8 @@ struct SegmentsStats {
 //   segment has is an
 //                       empty set.
 //   RESOURCE_EXHAUSTED  no memory (now, or ever: the message says which) or no disk space
-//   UNAVAILABLE         changes are refused since a sync failed, or Close was called
+//   UNAVAILABLE         changes are refused since a write or sync failed (also for a full disk), or Close
+//                       was called
 //   DATA_LOSS           the object store returned bytes that fail their checksum; the message names object
 //   and offset
 class Segments {

@@ -118,7 +118,6 @@ class Catalog::Impl {
       : files_(std::make_shared<RocksFileSystem>(files)), env_(rocksdb::NewCompositeEnv(files_)) {}
 
   absl::Status Open(const std::string& directory, uint64_t memory_bytes, FileSystem& files) {
-    memory_bytes_ = memory_bytes;
     if (absl::Status status = files.CreateDirectory(directory); !status.ok()) return status;
     rocksdb::DB* db = nullptr;
     const rocksdb::Status opened = rocksdb::DB::Open(OptionsFor(memory_bytes, env_.get()), directory, &db);
@@ -198,14 +197,12 @@ class Catalog::Impl {
   }
 
   rocksdb::DB& db() { return *db_; }
-  uint64_t memory_bytes() const { return memory_bytes_; }
   bool is_new() const { return is_new_; }
 
  private:
   const std::shared_ptr<RocksFileSystem> files_;
   const std::unique_ptr<rocksdb::Env> env_;
   std::unique_ptr<rocksdb::DB> db_;
-  uint64_t memory_bytes_ = 0;
   bool is_new_ = false;
 
   Mutex number_mutex_;
@@ -296,7 +293,6 @@ absl::StatusOr<uint64_t> Catalog::NewNumber() { return impl_->NewNumber(); }
 absl::Status Catalog::Sync() { return impl_->Sync(); }
 absl::Status Catalog::write_status() const { return impl_->write_status(); }
 bool Catalog::is_new() const { return impl_->is_new(); }
-uint64_t Catalog::memory_bytes() const { return impl_->memory_bytes(); }
 
 std::shared_ptr<const Catalog::Snapshot> Catalog::Now() const {
   return std::make_shared<const Snapshot>(impl_->db());
@@ -362,30 +358,32 @@ void Catalog::Batch::Put(std::string_view name, const SegmentEntry& entry) {
 
 void Catalog::Batch::Remove(std::string_view name) { impl_->rows.Delete(NameKey(name)); }
 
-void Catalog::Batch::AddRecent(uint64_t layer, std::span<const uint64_t> ids, bool may_be_removed) {
-  std::string add = Key('a', layer);
-  std::string remove = Key('d', layer);
+namespace {
+
+// Has a recent layer say one thing of some ids, and no longer the opposite.
+void PutRecent(rocksdb::WriteBatch& rows, uint64_t layer, std::span<const uint64_t> ids, char kind,
+               char opposite, bool may_be_opposite) {
+  std::string said = Key(kind, layer);
+  std::string denied = Key(opposite, layer);
+  const size_t prefix = said.size();
   for (const uint64_t id : ids) {
-    for (std::string* const key : {&add, &remove}) {
-      key->resize(9);
+    for (std::string* const key : {&said, &denied}) {
+      key->resize(prefix);
       PutBigEndian(*key, id);
     }
-    impl_->rows.Put(add, Slice());
-    if (may_be_removed) impl_->rows.Delete(remove);
+    rows.Put(said, Slice());
+    if (may_be_opposite) rows.Delete(denied);
   }
 }
 
+}  // namespace
+
+void Catalog::Batch::AddRecent(uint64_t layer, std::span<const uint64_t> ids, bool may_be_removed) {
+  PutRecent(impl_->rows, layer, ids, 'a', 'd', may_be_removed);
+}
+
 void Catalog::Batch::RemoveRecent(uint64_t layer, std::span<const uint64_t> ids, bool may_be_added) {
-  std::string add = Key('a', layer);
-  std::string remove = Key('d', layer);
-  for (const uint64_t id : ids) {
-    for (std::string* const key : {&add, &remove}) {
-      key->resize(9);
-      PutBigEndian(*key, id);
-    }
-    impl_->rows.Put(remove, Slice());
-    if (may_be_added) impl_->rows.Delete(add);
-  }
+  PutRecent(impl_->rows, layer, ids, 'd', 'a', may_be_added);
 }
 
 void Catalog::Batch::DropRecent(uint64_t layer) {

@@ -134,8 +134,6 @@ class Catalog {
   // What such a stream may allocate.
   static constexpr size_t kRecentStreamBytes = 128 << 10;
 
-  uint64_t memory_bytes() const;
-
  private:
   class Impl;
   explicit Catalog(std::unique_ptr<Impl> impl);

@@ -107,7 +107,7 @@ void SegmentWrite::Impl::Finish(absl::AnyInvocable<void(absl::StatusOr<SegmentWr
       if (const std::shared_ptr<Impl> live = weak.lock()) return live->TakeSorted(std::move(result));
       if (result.ok()) core->files->Remove(result->file.number);
     };
-    self->sorter_->Finish(/*always_file=*/false, sorted);
+    self->sorter_->Finish(sorted);
   });
 }
 

@@ -102,8 +102,8 @@ absl::Status IdSorter::CloseRun() {
   return absl::OkStatus();
 }
 
-void IdSorter::Finish(bool always_file, Done done) {
-  if (run_ == nullptr && runs_.empty() && !always_file) {
+void IdSorter::Finish(Done done) {
+  if (run_ == nullptr && runs_.empty()) {
     SortList();
     if (ids_.size() <= kListIds) {
       std::vector<uint64_t>().swap(scratch_);

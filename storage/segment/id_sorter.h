@@ -67,9 +67,9 @@ class IdSorter : public std::enable_shared_from_this<IdSorter> {
 
     uint64_t count() const { return file.number != 0 ? file.count : list.size(); }
   };
-  // Calls `done` during the call, or later on the executor. With `always_file`, a list becomes a file too.
+  // Calls `done` during the call, or later on the executor.
   using Done = absl::AnyInvocable<void(absl::StatusOr<Sorted>)>;
-  void Finish(bool always_file, Done done);
+  void Finish(Done done);
   // Ends what Finish does, soon. Thread-safe.
   void Cancel();
 

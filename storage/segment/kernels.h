@@ -11,8 +11,6 @@
 // run time; what comes out is the same.
 namespace thermocline::storage::segment {
 
-using Words = uint64_t[kContainerWords];
-
 // Bits of both, of either, of `a` alone; each returns how many there are. `out` may be one of the inputs.
 uint64_t AndWords(const uint64_t* a, const uint64_t* b, uint64_t* out);
 uint64_t OrWords(const uint64_t* a, const uint64_t* b, uint64_t* out);

@@ -15,7 +15,6 @@ void ReadContext::Read(std::shared_ptr<Object> object, uint64_t offset, size_t b
     read->status_ = absl::UnavailableError("the server is stopping");
     return Completed();
   }
-  Count(&ReadCounts::reads, 1);
   Count(&ReadCounts::bytes_read, bytes);
   read->done_.store(false, std::memory_order_relaxed);
   Object& source = *object;

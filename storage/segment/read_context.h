@@ -23,7 +23,6 @@ struct ReadCounts {
   std::atomic<uint64_t> blocks_read{0};    // that were decoded
   std::atomic<uint64_t> blocks_passed{0};  // that lie behind
   std::atomic<uint64_t> bytes_read{0};
-  std::atomic<uint64_t> reads{0};
 };
 
 // A piece of an object, on its way into memory or there.

@@ -32,11 +32,17 @@ struct Rule {
   const char* theirs;
 };
 
-constexpr const char* kAnyLibrary = "(?!liburing).*";
-constexpr const char* kNoWireLibrary = "(?!grpc|google/protobuf/|liburing|rocksdb/).*";
-constexpr const char* kServiceLibrary = "(?!grpcpp|grpc\\+\\+|boost/|nghttp2/|openssl/|zlib|liburing|rocksdb/).*";
-constexpr const char* kTransportLibrary = "(?!grpc|thermocline/|liburing|rocksdb/).*";
-constexpr const char* kRocksLibrary = "(?!grpc|google/protobuf/|liburing).*";
+#define THERMOCLINE_WRAPPED "liburing|curl/|pugixml|libpq|mysql|simdjson"  // each by one room
+constexpr const char* kAnyLibrary = "(?!" THERMOCLINE_WRAPPED ").*";
+constexpr const char* kTestLibrary = "(?!liburing|curl/).*";
+constexpr const char* kNoWireLibrary = "(?!grpc|google/protobuf/|rocksdb/|" THERMOCLINE_WRAPPED ").*";
+constexpr const char* kServiceLibrary =
+    "(?!grpcpp|grpc\\+\\+|boost/|nghttp2/|openssl/|zlib|rocksdb/|" THERMOCLINE_WRAPPED ").*";
+constexpr const char* kTransportLibrary = "(?!grpc|thermocline/|rocksdb/|" THERMOCLINE_WRAPPED ").*";
+constexpr const char* kRocksLibrary = "(?!grpc|google/protobuf/|" THERMOCLINE_WRAPPED ").*";
+constexpr const char* kObjectLibrary = "(?!grpc|google/protobuf/|rocksdb/|liburing|libpq|mysql|simdjson).*";
+constexpr const char* kSourceLibrary = "(?!grpc|google/protobuf/|rocksdb/|liburing|curl/|pugixml|simdjson).*";
+constexpr const char* kSortLibrary = "(?!grpc|google/protobuf/|rocksdb/|liburing|curl/|pugixml|libpq|mysql).*";
 
 const std::vector<Rule>& Rules() {
   static const auto& rules = *new std::vector<Rule>{
@@ -50,7 +56,9 @@ const std::vector<Rule>& Rules() {
        kNoWireLibrary},
       {R"(storage/index/.*)", R"(storage/[^/]+\.h|storage/index/.*)", kNoWireLibrary},
       {R"(storage/log/.*)", R"(storage/[^/]+\.h|storage/log/.*)", kNoWireLibrary},
-      {R"(storage/object/.*)", R"(storage/[^/]+\.h|storage/object/.*)", kNoWireLibrary},
+      {R"(storage/object/.*)", R"(storage/[^/]+\.h|storage/object/.*)", kObjectLibrary},
+      {R"(storage/sort/.*)", R"(storage/[^/]+\.h|storage/sort/.*)", kSortLibrary},
+      {R"(storage/source/.*)", R"(storage/[^/]+\.h|storage/source/.*)", kSourceLibrary},
       {R"(storage/segment/catalog\.cc)",
        R"(storage/[^/]+\.h|storage/segment/.*|storage/cold/rocks_(options|file_system)\.h)", kRocksLibrary},
       {R"(storage/segment/.*)", R"(storage/[^/]+\.h|storage/segment/.*)", kNoWireLibrary},
@@ -59,9 +67,9 @@ const std::vector<Rule>& Rules() {
       {R"(server/service/.*)", R"(server/[^/]+\.h|server/service/.*|storage/[^/]+\.h|thermocline/v1/[a-z_]+\.pb\.h)",
        kServiceLibrary},
       {R"(server/.*)", R"(server/.*|storage/[^/]+\.h|thermocline/v1/.*)", kServiceLibrary},
-      {R"(client/cli/.*)", R"(client/.*|thermocline/v1/.*)", kAnyLibrary},
+      {R"(client/cli/.*)", R"(client/.*|thermocline/v1/.*|storage/[^/]+\.h)", kAnyLibrary},
       {R"(client/.*)", R"(client/[^/]+\.h|thermocline/v1/.*)", kAnyLibrary},
-      {R"(tests/.*)", R"((storage|server|client|tests|thermocline/v1)/.*)", kAnyLibrary},
+      {R"(tests/.*)", R"((storage|server|client|tests|thermocline/v1)/.*)", kTestLibrary},
   };
   return rules;
 }

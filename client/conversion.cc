@@ -140,6 +140,7 @@ ServerStats::Segments ToSegments(const v1::SegmentsStats& wire) {
       .queries = wire.queries(),
       .queries_waiting = wire.queries_waiting(),
       .queries_refused = wire.queries_refused(),
+      .changes_waiting = wire.changes_waiting(),
       .ids_returned = wire.ids_returned(),
       .blocks_read = wire.blocks_read(),
       .bytes_read = wire.bytes_read(),

@@ -24,6 +24,10 @@ SegmentPlanStep::Kind ToKind(v1::PlanStep::Kind kind) {
       return Kind::kEmpty;
     case v1::PlanStep::KEPT_RESULT:
       return Kind::kKeptResult;
+    case v1::PlanStep::PART:
+      return Kind::kPart;
+    case v1::PlanStep::SOURCE:
+      return Kind::kSource;
     default:
       return Kind::kUnknown;
   }

@@ -153,7 +153,18 @@ struct SegmentExplainOptions {
 
 // One step of a plan, with those that it takes its ids from.
 struct SegmentPlanStep {
-  enum class Kind { kUnknown, kUnion, kIntersection, kDifference, kFile, kRecent, kEmpty, kKeptResult };
+  enum class Kind {
+    kUnknown,
+    kUnion,
+    kIntersection,
+    kDifference,
+    kFile,
+    kRecent,
+    kEmpty,
+    kKeptResult,
+    kPart,    // what its one input yields goes into a file first: all does not fit the memory
+    kSource,  // ids that have to be fetched first; `segment` has its expression
+  };
 
   Kind kind = Kind::kUnknown;
   std::string segment;     // of kFile and kRecent

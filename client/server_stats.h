@@ -115,6 +115,7 @@ struct ServerStats {
     uint64_t queries = 0;
     uint64_t queries_waiting = 0;
     uint64_t queries_refused = 0;
+    uint64_t changes_waiting = 0;
     uint64_t ids_returned = 0;
     uint64_t blocks_read = 0;
     uint64_t bytes_read = 0;

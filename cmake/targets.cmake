@@ -2,7 +2,9 @@
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
-  set(CMAKE_CXX_COMPILER_LAUNCHER "${CCACHE_PROGRAM}")
+  # The second half lets it work with precompiled headers, together with -fpch-preprocess.
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+    "${CMAKE_COMMAND};-E;env;CCACHE_SLOPPINESS=pch_defines,time_macros;${CCACHE_PROGRAM}")
 endif()
 
 find_program(LLD_PROGRAM ld.lld)
@@ -27,7 +29,16 @@ function(thermocline_target name)
   target_compile_options(${name} PRIVATE -Wall -Wextra -Wpedantic -Wshadow=local -Wno-missing-field-initializers)
   if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
     target_compile_options(${name} PRIVATE -Wthread-safety)
+  else()
+    target_compile_options(${name} PRIVATE -fpch-preprocess)
   endif()
+endfunction()
+
+# thermocline_precompiled(NAME [HEADERS...]): what most files of the target include is read once, with those of
+# HEADERS: a third to a half of the time of a build. Each file includes what it needs all the same.
+function(thermocline_precompiled name)
+  target_precompile_headers(${name} PRIVATE <algorithm> <chrono> <functional> <memory> <optional> <span> <string>
+    <utility> <vector> <fmt/format.h> <absl/status/statusor.h> <absl/functional/any_invocable.h> ${ARGN})
 endfunction()
 
 # thermocline_test(NAME SOURCES... [LIBS...] [ARGS...]): one test program, known to CTest as NAME.
@@ -35,7 +46,8 @@ function(thermocline_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBS;ARGS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   thermocline_target(${name})
-  target_link_libraries(${name} PRIVATE ${ARG_LIBS} GTest::gmock GTest::gtest_main)
+  target_link_libraries(${name} PRIVATE ${ARG_LIBS} thermocline_test_headers GTest::gtest_main)
+  target_precompile_headers(${name} REUSE_FROM thermocline_test_headers)
   add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)

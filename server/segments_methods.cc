@@ -107,13 +107,11 @@ void AddSegmentsMethods(std::string_view service_name, SegmentsService& service,
                    }));
   add("Explain", NewLong<v1::ExplainRequest, v1::ExplainResponse>(
                      Effect::kNone, [&service](const v1::ExplainRequest& request, auto done) {
-                       service.Explain(request, std::move(done));
-                       return nullptr;
+                       return service.Explain(request, std::move(done));
                      }));
   add("Store", NewLong<v1::StoreRequest, v1::StoreResponse>(
                    Effect::kWrites, [&service](const v1::StoreRequest& request, auto done) {
-                     service.Store(request, std::move(done));
-                     return nullptr;
+                     return service.Store(request, std::move(done));
                    }));
   add("List", NewShort(service, &SegmentsService::List, Effect::kNone));
   add("Describe", NewShort(service, &SegmentsService::Describe, Effect::kNone));

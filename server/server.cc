@@ -18,6 +18,8 @@ constexpr std::chrono::seconds kTrimInterval(1);
 constexpr int kQueryThreads = 8;
 // Each waits for a sync, which they share.
 constexpr int kChangeThreads = 8;
+// Sources and exports at a time; they mostly wait.
+constexpr int kOutsideThreads = 16;
 // How much threads leave to those that answer clients: compaction nearly all, queries nine tenths.
 constexpr int kGivesWay = 19;
 constexpr int kGivesWayABit = 10;
@@ -45,6 +47,7 @@ Server::Server(const Config& config)
       background_("background", 1, kGivesWay),
       queries_("query", kQueryThreads, kGivesWayABit),
       segment_changes_("change", kChangeThreads),
+      outside_("outside", kOutsideThreads),
       heap_("heap", 1) {}
 
 Server::~Server() = default;
@@ -96,7 +99,7 @@ absl::Status Server::OpenSegments(const Config& config) {
   if (!objects.ok()) return cannot_open("the objects of the segments, " + object_directory, objects.status());
   objects_ = *std::move(objects);
   absl::StatusOr<std::unique_ptr<storage::Segments>> segments =
-      storage::Segments::Open(options, {files_, clock_, *objects_, queries_, segment_changes_});
+      storage::Segments::Open(options, {files_, clock_, *objects_, queries_, segment_changes_, outside_, {}});
   if (!segments.ok()) return cannot_open("the segments, " + options.directory, segments.status());
   segments_ = *std::move(segments);
   return absl::OkStatus();

@@ -58,6 +58,7 @@ class Server {
   storage::ThreadPool background_;
   storage::ThreadPool queries_;  // of segments
   storage::ThreadPool segment_changes_;
+  storage::ThreadPool outside_;  // waits for others
   std::unique_ptr<storage::DiskReads> disk_reads_;
   std::unique_ptr<storage::Engine> engine_;
   std::unique_ptr<storage::ObjectStore> objects_;

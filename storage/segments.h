@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -13,9 +14,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "storage/cancellation.h"
 #include "storage/clock.h"
 #include "storage/executor.h"
 #include "storage/file_system.h"
+#include "storage/id_source.h"
 #include "storage/object_store.h"
 
 namespace thermocline::storage {
@@ -45,6 +48,13 @@ struct SegmentsOptions {
   uint64_t min_result_work_bytes = 1 << 20;
 };
 
+// Opens a source that may stand in an expression as source:name("parameter", ...). Does not wait.
+// Thread-safe.
+//   NOT_FOUND         there is none of that name
+//   INVALID_ARGUMENT  it takes other parameters
+using SegmentSource = std::function<absl::StatusOr<std::unique_ptr<IdSource>>(
+    const std::string& name, const std::vector<std::string>& parameters)>;
+
 // Everything outside that Segments depends on. All must outlive it.
 struct SegmentsWorld {
   FileSystem& files;
@@ -52,6 +62,8 @@ struct SegmentsWorld {
   ObjectStore& objects;
   Executor& executor;  // queries, sorts and rewrites; several threads pay, for some of it waits for the disk
   Executor& changes;   // publishes changes: little work, and a sync of the disk; must not wait for `executor`
+  Executor& outside;   // waits for others, perhaps for minutes: reads sources, writes exports
+  SegmentSource source;  // empty: there are none
 };
 
 // What a segment holds.
@@ -118,6 +130,8 @@ struct SegmentQueryOptions {
   bool keep_result = true;        // false: the result is not worth keeping
   // How long to wait for memory when others use it all; 0: refuse at once.
   std::chrono::milliseconds patience{60'000};
+  // Ends the query soon, with CANCELLED, whether it waits, reads or has to do other things first.
+  Cancellation cancellation;
 };
 
 // How far a query is, and what it has done.
@@ -174,9 +188,9 @@ class SegmentQuery {
   // Equal for equal expressions, however they were written.
   const std::string& normalized() const;
 
+  class Impl;  // of storage/segment
+
  private:
-  friend class Segments;
-  class Impl;
   explicit SegmentQuery(std::shared_ptr<Impl> impl);
 
   std::shared_ptr<Impl> impl_;
@@ -184,9 +198,19 @@ class SegmentQuery {
 
 // One step of the plan of a query, and those that feed it.
 struct SegmentPlan {
-  enum class Kind : uint8_t { kUnion, kIntersection, kDifference, kFile, kRecent, kEmpty, kKeptResult };
+  enum class Kind : uint8_t {
+    kUnion,
+    kIntersection,
+    kDifference,
+    kFile,
+    kRecent,
+    kEmpty,
+    kKeptResult,
+    kPart,    // what its one input yields is written to the object store first: all does not fit the memory
+    kSource,  // ids that have to be fetched first
+  };
   Kind kind = Kind::kEmpty;
-  std::string segment;     // of kFile and kRecent
+  std::string segment;     // of kFile and kRecent; the expression of kSource
   std::string object;      // of kFile: its name in the object store
   uint64_t min_count = 0;  // of ids that come out
   uint64_t max_count = 0;
@@ -283,9 +307,11 @@ class Segments {
   void Store(std::string_view expression, std::string_view name, const SegmentQueryOptions& options,
              StoreDone done);
 
-  // The plan; with `execute`, the expression is also counted, and the plan says what that took.
+  // The plan; with `execute`, the expression is also counted, and the plan says what that took. Of the
+  // options only patience and cancellation matter.
   using ExplainDone = absl::AnyInvocable<void(absl::StatusOr<SegmentExplanation>)>;
-  void Explain(std::string_view expression, bool execute, ExplainDone done);
+  void Explain(std::string_view expression, bool execute, const SegmentQueryOptions& options,
+               ExplainDone done);
 
   // Segments whose names begin with `prefix` and are greater than `after`, in the order of their names.
   using ListDone = absl::AnyInvocable<void(absl::StatusOr<std::vector<SegmentInfo>>)>;

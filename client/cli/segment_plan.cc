@@ -33,6 +33,10 @@ const char* Name(Kind kind) {
       return "empty";
     case Kind::kKeptResult:
       return "kept_result";
+    case Kind::kPart:
+      return "part";
+    case Kind::kSource:
+      return "source";
     case Kind::kUnknown:
       break;
   }
@@ -49,6 +53,10 @@ std::string Label(const SegmentPlanStep& step) {
       return "nothing";
     case Kind::kKeptResult:
       return "kept result";
+    case Kind::kPart:
+      return "part, written first";
+    case Kind::kSource:
+      return FormatText(step.segment, kShownNameBytes) + ", fetched first";
     default:
       return Name(step.kind);
   }
@@ -85,7 +93,7 @@ void Draw(const SegmentPlanStep& step, bool executed, const std::string& first, 
 ordered_json ToJson(const SegmentPlanStep& step, bool executed) {
   ordered_json object;
   object["kind"] = Name(step.kind);
-  if (step.kind == Kind::kFile || step.kind == Kind::kRecent) PutBytes(object, "segment", step.segment);
+  if (!step.segment.empty()) PutBytes(object, "segment", step.segment);
   if (step.kind == Kind::kFile) PutBytes(object, "object", step.object);
   object["min_count"] = step.min_count;
   object["max_count"] = step.max_count;

@@ -34,6 +34,7 @@ ordered_json ToJson(const ServerStats::Segments& segments) {
       {"queries", segments.queries},
       {"queries_waiting", segments.queries_waiting},
       {"queries_refused", segments.queries_refused},
+      {"changes_waiting", segments.changes_waiting},
       {"ids_returned", segments.ids_returned},
       {"blocks_read", segments.blocks_read},
       {"bytes_read", segments.bytes_read},
@@ -218,6 +219,7 @@ void PrintSegmentOperations(const ServerStats::Segments& segments, std::ostream&
   Line(out, "  by a kept result", FormatCount(segments.kept_result_hits));
   Line(out, "  waiting now", FormatCount(segments.queries_waiting));
   Line(out, "  refused", FormatCount(segments.queries_refused));
+  Line(out, "changes waiting", FormatCount(segments.changes_waiting));
   Line(out, "ids returned", FormatCount(segments.ids_returned));
   Line(out, "blocks read",
        fmt::format("{}, {}", FormatCount(segments.blocks_read), FormatBytes(segments.bytes_read)));

@@ -116,6 +116,7 @@ void FillSegments(const storage::SegmentsStats& stats, v1::SegmentsStats& segmen
   segments.set_queries(stats.queries);
   segments.set_queries_waiting(stats.queries_waiting);
   segments.set_queries_refused(stats.queries_refused);
+  segments.set_changes_waiting(stats.changes_waiting);
   segments.set_ids_returned(stats.ids_returned);
   segments.set_blocks_read(stats.blocks_read);
   segments.set_bytes_read(stats.bytes_read);

@@ -36,6 +36,7 @@ void FillIds(const storage::IdPage& page, v1::QueryResponse& response) {
 }  // namespace
 
 struct HeldQuery::State {
+  const storage::Cancellation cancellation = storage::Cancellation::New();
   storage::Mutex mutex;
   bool gone ABSL_GUARDED_BY(mutex) = false;
   std::shared_ptr<storage::SegmentQuery> query ABSL_GUARDED_BY(mutex);
@@ -48,6 +49,7 @@ HeldQuery::~HeldQuery() {
 }
 
 void HeldQuery::Cancel() {
+  state_->cancellation.Cancel();
   std::shared_ptr<storage::SegmentQuery> query;  // destroyed without the lock
   storage::MutexLock lock(state_->mutex);
   state_->gone = true;
@@ -55,7 +57,8 @@ void HeldQuery::Cancel() {
 }
 
 void HeldQuery::Open(storage::Segments& segments, std::string_view expression,
-                     const storage::SegmentQueryOptions& options, Opened opened) {
+                     storage::SegmentQueryOptions options, Opened opened) {
+  options.cancellation = state_->cancellation;
   segments.Query(expression, options,
                  [state = state_, opened = std::move(opened)](
                      absl::StatusOr<std::unique_ptr<storage::SegmentQuery>> result) mutable {

@@ -25,8 +25,8 @@ class HeldQuery {
   ~HeldQuery();
 
   // Once. `segments` must outlive every operation.
-  void Open(storage::Segments& segments, std::string_view expression,
-            const storage::SegmentQueryOptions& options, Opened opened);
+  void Open(storage::Segments& segments, std::string_view expression, storage::SegmentQueryOptions options,
+            Opened opened);
 
   void Cancel();
 

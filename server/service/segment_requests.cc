@@ -34,6 +34,10 @@ v1::PlanStep::Kind ToKind(storage::SegmentPlan::Kind kind) {
       return v1::PlanStep::EMPTY;
     case From::kKeptResult:
       return v1::PlanStep::KEPT_RESULT;
+    case From::kPart:
+      return v1::PlanStep::PART;
+    case From::kSource:
+      return v1::PlanStep::SOURCE;
   }
   return v1::PlanStep::KIND_UNSPECIFIED;
 }

@@ -37,6 +37,10 @@ v1::ExplainResponse ToResponse(const storage::SegmentExplanation& explanation) {
   return response;
 }
 
+std::shared_ptr<void> CancelWhenGone(const storage::Cancellation& cancellation) {
+  return std::shared_ptr<void>(nullptr, [cancellation](void*) { cancellation.Cancel(); });
+}
+
 }  // namespace
 
 absl::Status SegmentsService::CheckServed() const {
@@ -70,7 +74,7 @@ absl::StatusOr<SegmentValuesReader> SegmentsService::QueryValues(const v1::Query
   return SegmentValuesReader(*segments_, engine_, request.query(), *options, *std::move(keys));
 }
 
-std::shared_ptr<void> SegmentsService::Count(const v1::CountRequest& request,
+SegmentsService::Work SegmentsService::Count(const v1::CountRequest& request,
                                              AnswerDone<v1::CountResponse> done) {
   absl::Status status = CheckServed();
   status.Update(CheckExpression(request.expression()));
@@ -99,30 +103,43 @@ std::shared_ptr<void> SegmentsService::Count(const v1::CountRequest& request,
   return held;
 }
 
-void SegmentsService::Explain(const v1::ExplainRequest& request, AnswerDone<v1::ExplainResponse> done) {
+SegmentsService::Work SegmentsService::Explain(const v1::ExplainRequest& request,
+                                               AnswerDone<v1::ExplainResponse> done) {
   absl::Status status = CheckServed();
   status.Update(CheckExpression(request.expression()));
-  if (!status.ok()) return done(std::move(status));
+  if (!status.ok()) {
+    done(std::move(status));
+    return nullptr;
+  }
+  const storage::Cancellation cancellation = storage::Cancellation::New();
   segments_->Explain(
-      request.expression(), request.execute(),
+      request.expression(), request.execute(), {.cancellation = cancellation},
       [done = std::move(done)](const absl::StatusOr<storage::SegmentExplanation>& explanation) mutable {
         if (!explanation.ok()) return done(explanation.status());
         done(ToResponse(*explanation));
       });
+  return CancelWhenGone(cancellation);
 }
 
-void SegmentsService::Store(const v1::StoreRequest& request, AnswerDone<v1::StoreResponse> done) {
+SegmentsService::Work SegmentsService::Store(const v1::StoreRequest& request,
+                                             AnswerDone<v1::StoreResponse> done) {
   absl::Status status = CheckServed();
   status.Update(CheckExpression(request.expression()));
   status.Update(CheckSegmentName("segment", request.segment()));
-  if (!status.ok()) return done(std::move(status));
-  segments_->Store(request.expression(), request.segment(), {.use_kept_result = !request.fresh()},
+  if (!status.ok()) {
+    done(std::move(status));
+    return nullptr;
+  }
+  const storage::Cancellation cancellation = storage::Cancellation::New();
+  segments_->Store(request.expression(), request.segment(),
+                   {.use_kept_result = !request.fresh(), .cancellation = cancellation},
                    [done = std::move(done)](const absl::StatusOr<storage::SegmentInfo>& info) mutable {
                      if (!info.ok()) return done(info.status());
                      v1::StoreResponse response;
                      FillSegment(*info, *response.mutable_segment());
                      done(std::move(response));
                    });
+  return CancelWhenGone(cancellation);
 }
 
 void SegmentsService::List(const v1::ListRequest& request, v1::ListResponse* response, Done done) {
@@ -131,12 +148,13 @@ void SegmentsService::List(const v1::ListRequest& request, v1::ListResponse* res
   if (!status.ok()) return done(std::move(status));
   const uint32_t limit = request.limit() == 0 ? kDefaultListed : request.limit();
   segments_->List(request.prefix(), request.after(), limit + 1,
-                  [limit, response, done = std::move(done)](
-                      absl::StatusOr<std::vector<storage::SegmentInfo>> listed) mutable {
+                  [limit, response,
+                   done = std::move(done)](absl::StatusOr<std::vector<storage::SegmentInfo>> listed) mutable {
                     if (!listed.ok()) return done(listed.status());
                     response->set_more(listed->size() > limit);
                     if (response->more()) listed->resize(limit);
-                    for (const storage::SegmentInfo& info : *listed) FillSegment(info, *response->add_segments());
+                    for (const storage::SegmentInfo& info : *listed)
+                      FillSegment(info, *response->add_segments());
                     done(absl::OkStatus());
                   });
 }

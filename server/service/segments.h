@@ -33,12 +33,13 @@ class SegmentsService {
 
   // These call `done` exactly once, during the call or later, perhaps minutes, on a thread of the segments.
   // `request` need not live so long.
+  // Destroying what they return ends the work, and `done` may then not be called; nullptr: nothing does.
   template <typename Response>
   using AnswerDone = absl::AnyInvocable<void(absl::StatusOr<Response>)>;
-  void Explain(const v1::ExplainRequest& request, AnswerDone<v1::ExplainResponse> done);
-  void Store(const v1::StoreRequest& request, AnswerDone<v1::StoreResponse> done);
-  // As well, but destroying what it returns ends the work, and `done` may then not be called.
-  std::shared_ptr<void> Count(const v1::CountRequest& request, AnswerDone<v1::CountResponse> done);
+  using Work = std::shared_ptr<void>;
+  Work Explain(const v1::ExplainRequest& request, AnswerDone<v1::ExplainResponse> done);
+  Work Store(const v1::StoreRequest& request, AnswerDone<v1::StoreResponse> done);
+  Work Count(const v1::CountRequest& request, AnswerDone<v1::CountResponse> done);
 
   // These call `done` exactly once, during the call or later on the executor. Until then, request and
   // response must live; the response is empty at first, and means something only if the status is OK.

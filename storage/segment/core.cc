@@ -63,6 +63,7 @@ absl::Status Core::Open() {
 }
 
 absl::Status Core::Close() {
+  closing.Cancel();
   memory->Close();
   change_memory->Close();
   gate.Close();

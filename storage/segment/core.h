@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "storage/cancellation.h"
 #include "storage/gate.h"
 #include "storage/segment/catalog.h"
 #include "storage/segment/id_files.h"
@@ -47,6 +48,7 @@ class Core {
     const Inside inside;  // the last to go
     MemoryLine::Grant memory;
     IdFiles::Pins pins;
+    std::vector<IdFiles::Pins> written;  // files that were written for it
     std::shared_ptr<const Catalog::Snapshot> at;
     std::shared_ptr<const void> listed;
   };
@@ -69,6 +71,7 @@ class Core {
 
   const SegmentsOptions options;
   const SegmentsWorld world;
+  const Cancellation closing = Cancellation::New();
   Gate gate;  // readings and reads are inside
   ReadCounts total;
   WorkList works;
@@ -88,6 +91,7 @@ class Core {
   std::atomic<uint64_t> id_file_bytes{0};
   std::atomic<uint64_t> recent_changes{0};
   std::atomic<uint64_t> ids_returned{0};
+  std::atomic<uint64_t> queries{0};
 
  private:
   void RemoveFiles(const std::vector<uint64_t>& numbers);

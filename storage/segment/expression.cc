@@ -61,12 +61,14 @@ struct Token {
   std::string name;     // of kName, without quotes
   bool quoted = false;  // of kName
   bool prefix = false;  // of kName: a * follows
+  bool source = false;  // of kName: parentheses follow
+  std::vector<std::string> parameters;
   // Of kMinus: white space, or the edge of the text.
   bool space_before = false;
   bool space_after = false;
 
   bool is_operator() const { return kind == Kind::kAnd || kind == Kind::kOr || kind == Kind::kMinus; }
-  bool is_plain() const { return kind == Kind::kName && !quoted && !prefix; }
+  bool is_plain() const { return kind == Kind::kName && !quoted && !prefix && !source; }
 };
 
 // Splits a text into tokens. Functions return false once they have found an error, which error() is from then
@@ -98,7 +100,7 @@ class Lexer {
 
   bool Next() {
     previous_ = std::move(token_);
-    while (at_ < text_.size() && IsSpace(text_[at_])) ++at_;
+    SkipSpace();
     token_ = {};
     token_.position = at_;
     if (!Read()) return false;
@@ -152,7 +154,38 @@ class Lexer {
     }
     if (!BeginsPlainName(c)) return Fail(at_, AdviceFor(FirstCodePoint(text_.substr(at_)).value));
     while (at_ < text_.size() && ContinuesPlainName(text_[at_])) token_.name += text_[at_++];
+    if (at_ < text_.size() && text_[at_] == '(' && token_.name.starts_with(kSourcePrefix)) return Source();
     return NameEnds();
+  }
+
+  bool Source() {
+    token_.source = true;
+    token_.name.erase(0, kSourcePrefix.size());
+    if (!NameEnds()) return false;
+    const size_t opened = at_++;
+    for (bool first = true;; first = false) {
+      SkipSpace();
+      if (at_ == text_.size()) return Fail(opened, "this parenthesis is never closed: put a ) there");
+      if (first && text_[at_] == ')') break;
+      if (text_[at_] != '"') {
+        return Fail(at_, R"(parameters of a source stand in quotes, as in source:orders("2025-01-01", "7"))");
+      }
+      if (token_.parameters.size() == kMaxParameters) {
+        return Fail(at_, fmt::format("a source has at most {} parameters", kMaxParameters));
+      }
+      if (!QuotedText(token_.parameters.emplace_back())) return false;
+      SkipSpace();
+      if (at_ < text_.size() && text_[at_] == ')') break;
+      if (at_ < text_.size() && text_[at_] != ',')
+        return Fail(at_, "put a , between the parameters of a source, and a ) behind the last one");
+      if (at_ < text_.size()) ++at_;
+    }
+    ++at_;
+    return true;
+  }
+
+  void SkipSpace() {
+    while (at_ < text_.size() && IsSpace(text_[at_])) ++at_;
   }
 
   bool Single(Token::Kind kind) {
@@ -163,13 +196,18 @@ class Lexer {
 
   bool QuotedName() {
     token_.quoted = true;
+    return QuotedText(token_.name);
+  }
+
+  bool QuotedText(std::string& out) {
+    const size_t opened = at_;
     for (++at_; at_ < text_.size(); ++at_) {
       const char c = text_[at_];
       if (c == '"') {
         ++at_;
         return true;
       }
-      if (IsSpace(c) && c != ' ') return Fail(at_, "a name has no tabs and line breaks");
+      if (IsSpace(c) && c != ' ') return Fail(at_, "there are no tabs and line breaks in quotes");
       if (c == '\\') {
         ++at_;
         if (at_ == text_.size()) break;
@@ -177,9 +215,9 @@ class Lexer {
           return Fail(at_ - 1, R"(in quotes, \ stands only before " and \: for one \ write \\)");
         }
       }
-      token_.name += text_[at_];
+      out += text_[at_];
     }
-    return Fail(token_.position, R"(this quote is never closed: put a " where the name ends)");
+    return Fail(opened, R"(this quote is never closed: put a " where the name ends)");
   }
 
   bool NameEnds() {
@@ -189,7 +227,9 @@ class Lexer {
       ++at_;
     }
     if (token_.name.empty() && !token_.prefix) {
-      return Fail(token_.position, "there is no name in these quotes: it has one character at least");
+      return Fail(token_.position, token_.source
+                                       ? "there is no name of a source between : and these parentheses"
+                                       : "there is no name in these quotes: it has one character at least");
     }
     if (token_.name.size() > kMaxSegmentNameBytes) {
       return Fail(token_.position, fmt::format("this name has {} bytes, and {} are allowed",
@@ -293,8 +333,9 @@ class Parser {
   bool Operand(Expression& out, size_t depth) {
     Token& token = lexer_.token();
     if (token.kind == Token::Kind::kName) {
-      out.kind = token.prefix ? Kind::kPrefix : Kind::kName;
+      out.kind = token.source ? Kind::kSource : token.prefix ? Kind::kPrefix : Kind::kName;
       out.name = std::move(token.name);
+      out.parameters = std::move(token.parameters);
       out.position = token.position;
       return lexer_.Next();
     }

@@ -10,8 +10,9 @@
 
 namespace thermocline::storage::segment {
 
-inline constexpr size_t kMaxNodes = 4096;  // of an expression: names and operators
-inline constexpr size_t kMaxDepth = 64;    // of parentheses
+inline constexpr size_t kMaxNodes = 4096;     // of an expression: names and operators
+inline constexpr size_t kMaxDepth = 64;       // of parentheses
+inline constexpr size_t kMaxParameters = 64;  // of a source
 
 // A set expression (grammar: storage/segment/README.md), as a tree.
 struct Expression {
@@ -19,13 +20,15 @@ struct Expression {
     kEmpty,         // the empty set; only Normalize makes it
     kName,          // a segment
     kPrefix,        // the union of all segments whose names begin with `name`
+    kSource,        // the ids that the source `name` yields for `parameters`
     kUnion,         // two inputs or more
     kIntersection,  // two inputs or more
     kDifference,    // two inputs: the first without the second
   };
   Kind kind = Kind::kEmpty;
-  std::string name;     // of kName and kPrefix
-  size_t position = 0;  // of kName and kPrefix: where it stands in the text, in bytes
+  std::string name;                     // of kName, kPrefix and kSource
+  size_t position = 0;                  // of these: where it stands in the text, in bytes
+  std::vector<std::string> parameters;  // of kSource
   std::vector<Expression> inputs;
 };
 

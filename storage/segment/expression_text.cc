@@ -57,18 +57,31 @@ size_t Depth(const Expression& expression, Parentheses parentheses) {
   return depth;
 }
 
+void PrintQuoted(std::string_view text, std::string& out) {
+  out += '"';
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  out += '"';
+}
+
 void PrintName(std::string_view name, std::string& out) {
   if (!name.empty() && BeginsPlainName(name[0]) &&
       std::all_of(name.begin(), name.end(), ContinuesPlainName)) {
     out += name;
     return;
   }
-  out += '"';
-  for (const char c : name) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += c;
+  PrintQuoted(name, out);
+}
+
+void PrintSource(const Expression& source, std::string& out) {
+  out.append(kSourcePrefix).append(source.name).append("(");
+  for (size_t i = 0; i < source.parameters.size(); ++i) {
+    if (i > 0) out += ", ";
+    PrintQuoted(source.parameters[i], out);
   }
-  out += '"';
+  out += ')';
 }
 
 void Print(const Expression& expression, Parentheses parentheses, std::string& out) {
@@ -78,6 +91,9 @@ void Print(const Expression& expression, Parentheses parentheses, std::string& o
       return;
     case Kind::kName:
       PrintName(expression.name, out);
+      return;
+    case Kind::kSource:
+      PrintSource(expression, out);
       return;
     case Kind::kPrefix:
       if (!expression.name.empty()) PrintName(expression.name, out);

@@ -8,6 +8,9 @@
 
 namespace thermocline::storage::segment {
 
+// What the name of a source begins with, in an expression.
+inline constexpr std::string_view kSourcePrefix = "source:";
+
 // Whether a name can be written without quotes.
 bool BeginsPlainName(char c);
 bool ContinuesPlainName(char c);

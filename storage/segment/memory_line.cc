@@ -37,8 +37,8 @@ absl::Status MemoryLine::Refusal(const Waiter& waiter, bool ever) const {
 }
 
 void MemoryLine::Request(uint64_t bytes, std::chrono::milliseconds patience, std::string what,
-                         Granted granted) {
-  auto waiter = std::make_shared<Waiter>(Waiter{bytes, std::move(what), std::move(granted)});
+                         Granted granted, const Cancellation& cancellation) {
+  auto waiter = std::make_shared<Waiter>(Waiter{bytes, std::move(what), std::move(granted), nullptr});
   absl::StatusOr<Grant> answer = Grant();
   {
     MutexLock lock(mutex_);
@@ -54,6 +54,16 @@ void MemoryLine::Request(uint64_t bytes, std::chrono::milliseconds patience, std
       ++refused_;
       answer = Refusal(*waiter, false);
     } else {
+      // The executor may find it withdrawn, or served.
+      waiter->listening =
+          cancellation.OnCancel([self = weak_from_this(), weak = std::weak_ptr<Waiter>(waiter), this] {
+            const std::shared_ptr<MemoryLine> line = self.lock();
+            if (line == nullptr) return;
+            executor_.Run([line, weak] {
+              if (const std::shared_ptr<Waiter> live = weak.lock())
+                line->Withdraw(live, absl::CancelledError("nobody waits for the answer any more"));
+            });
+          });
       waiting_.push_back(waiter);
       executor_.RunAfter(patience, [self = shared_from_this(), waiter] { self->Expire(waiter); });
       return;
@@ -64,6 +74,7 @@ void MemoryLine::Request(uint64_t bytes, std::chrono::milliseconds patience, std
 
 // What the answer holds may be memory of this line, while a timer still knows the waiter.
 void MemoryLine::Answer(Waiter& waiter, absl::StatusOr<Grant> answer) {
+  const std::shared_ptr<const void> listening = std::move(waiter.listening);
   Granted granted = std::exchange(waiter.granted, nullptr);
   granted(std::move(answer));
 }
@@ -93,17 +104,19 @@ void MemoryLine::ServeWaiting() {
   }
 }
 
-void MemoryLine::Expire(const std::shared_ptr<Waiter>& waiter) {
+void MemoryLine::Withdraw(const std::shared_ptr<Waiter>& waiter, const absl::Status& why) {
   {
     MutexLock lock(mutex_);
     const auto found = std::find(waiting_.begin(), waiting_.end(), waiter);
     if (found == waiting_.end()) return;
     waiting_.erase(found);
-    ++refused_;
+    if (absl::IsResourceExhausted(why)) ++refused_;
   }
-  Answer(*waiter, Refusal(*waiter, false));
+  Answer(*waiter, why);
   ServeWaiting();  // it may have been the one that was too large
 }
+
+void MemoryLine::Expire(const std::shared_ptr<Waiter>& waiter) { Withdraw(waiter, Refusal(*waiter, false)); }
 
 void MemoryLine::Close() {
   std::deque<std::shared_ptr<Waiter>> refused;

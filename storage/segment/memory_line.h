@@ -11,6 +11,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 
+#include "storage/cancellation.h"
 #include "storage/executor.h"
 #include "storage/thread_annotations.h"
 
@@ -46,9 +47,11 @@ class MemoryLine : public std::enable_shared_from_this<MemoryLine> {
   };
 
   // Calls `granted` during the call or later on the executor. RESOURCE_EXHAUSTED: there is not so much memory
-  // at all, or not within `patience`; `what` names who wants it. UNAVAILABLE: closed.
+  // at all, or not within `patience`; `what` names who wants it. UNAVAILABLE: closed. CANCELLED: by
+  // `cancellation`.
   using Granted = absl::AnyInvocable<void(absl::StatusOr<Grant>)>;
-  void Request(uint64_t bytes, std::chrono::milliseconds patience, std::string what, Granted granted);
+  void Request(uint64_t bytes, std::chrono::milliseconds patience, std::string what, Granted granted,
+               const Cancellation& cancellation = {});
 
   // Refuses those who wait, and who asks later.
   void Close();
@@ -66,11 +69,14 @@ class MemoryLine : public std::enable_shared_from_this<MemoryLine> {
     uint64_t bytes = 0;
     std::string what;
     Granted granted;
+    std::shared_ptr<const void> listening;  // for its cancellation
   };
 
   static void Answer(Waiter& waiter, absl::StatusOr<Grant> answer);
   void Give(uint64_t bytes);
   void ServeWaiting();
+  // Ends the wait, if it has not ended.
+  void Withdraw(const std::shared_ptr<Waiter>& waiter, const absl::Status& why);
   void Expire(const std::shared_ptr<Waiter>& waiter);
   bool Fits(uint64_t bytes) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Refusal(const Waiter& waiter, bool ever) const;

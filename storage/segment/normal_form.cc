@@ -33,7 +33,10 @@ int Compare(const Expression& a, const Expression& b) {
   if (Rank(a) != Rank(b)) return Rank(a) < Rank(b) ? -1 : 1;
   if (IsLeaf(a)) {
     const int names = a.name.compare(b.name);
-    return names != 0 ? names : static_cast<int>(a.kind) - static_cast<int>(b.kind);
+    if (names != 0) return names;
+    if (a.kind != b.kind) return static_cast<int>(a.kind) - static_cast<int>(b.kind);
+    if (a.parameters == b.parameters) return 0;
+    return a.parameters < b.parameters ? -1 : 1;
   }
   for (size_t i = 0; i < std::min(a.inputs.size(), b.inputs.size()); ++i) {
     if (const int inputs = Compare(a.inputs[i], b.inputs[i]); inputs != 0) return inputs;

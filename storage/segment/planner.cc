@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <optional>
 #include <set>
 #include <utility>
@@ -15,6 +16,10 @@ namespace thermocline::storage::segment {
 namespace {
 
 uint64_t AddCapped(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }
+
+bool HasFile(const Plan& plan) {
+  return plan.kind == Plan::Kind::kFile || plan.kind == Plan::Kind::kPart || plan.kind == Plan::Kind::kSource;
+}
 
 size_t LeavesOf(const Plan& plan) {
   size_t leaves = plan.inputs.empty() && plan.kind != Plan::Kind::kEmpty ? 1 : 0;
@@ -44,8 +49,9 @@ Plan PlanOfSide(std::string_view name, const Layer& layer, bool adds) {
 // Resolves the names of an expression.
 class Resolver {
  public:
-  Resolver(std::string_view text, const Catalog& catalog, const Catalog::Snapshot& at)
-      : text_(text), catalog_(catalog), at_(at) {}
+  Resolver(std::string_view text, const Catalog& catalog, const Catalog::Snapshot& at,
+           const SourceFiles& sources)
+      : text_(text), catalog_(catalog), at_(at), sources_(sources) {}
 
   absl::StatusOr<Plan> Resolve(const Expression& expression) {
     switch (expression.kind) {
@@ -55,6 +61,8 @@ class Resolver {
         return ResolveName(expression);
       case Expression::Kind::kPrefix:
         return ResolvePrefix(expression);
+      case Expression::Kind::kSource:
+        return ResolveSource(expression);
       default:
         break;
     }
@@ -113,6 +121,25 @@ class Resolver {
     return PlanUnion(std::move(inputs));
   }
 
+  // The file's number says when it was fetched.
+  Plan ResolveSource(const Expression& expression) {
+    Plan plan;
+    plan.segment = ToText(expression);
+    ++leaves_;
+    const auto found = sources_.find(plan.segment);
+    if (found == sources_.end()) {
+      plan.kind = Plan::Kind::kSource;
+      plan.max_count = UINT64_MAX;
+      return plan;
+    }
+    versions_.push_back(found->second.number);
+    if (found->second.count == 0) return {};
+    plan.kind = Plan::Kind::kFile;
+    plan.file = found->second;
+    plan.min_count = plan.max_count = plan.file.count;
+    return plan;
+  }
+
   Plan Take(std::string_view name, const SegmentEntry& entry) {
     segments_.insert(entry.id);
     versions_.push_back(entry.version);
@@ -124,6 +151,7 @@ class Resolver {
   const std::string_view text_;
   const Catalog& catalog_;
   const Catalog::Snapshot& at_;
+  const SourceFiles& sources_;
   std::set<uint64_t> segments_;
   std::vector<uint64_t> versions_;
   size_t leaves_ = 0;
@@ -196,8 +224,8 @@ Plan PlanOf(std::string_view name, const SegmentEntry& entry) {
 }
 
 absl::StatusOr<Resolved> Resolve(const Expression& normal, std::string_view text, const Catalog& catalog,
-                                 const Catalog::Snapshot& at) {
-  Resolver resolver(text, catalog, at);
+                                 const Catalog::Snapshot& at, const SourceFiles& sources) {
+  Resolver resolver(text, catalog, at, sources);
   absl::StatusOr<Plan> plan = resolver.Resolve(normal);
   if (!plan.ok()) return plan.status();
   Resolved resolved;
@@ -210,19 +238,102 @@ absl::StatusOr<Resolved> Resolve(const Expression& normal, std::string_view text
   return resolved;
 }
 
+std::vector<Expression> SourcesOf(const Expression& expression) {
+  std::map<std::string, Expression> sources;
+  const std::function<void(const Expression&)> collect = [&](const Expression& at) {
+    if (at.kind == Expression::Kind::kSource) sources.emplace(ToText(at), at);
+    for (const Expression& input : at.inputs) collect(input);
+  };
+  collect(expression);
+  std::vector<Expression> list;
+  for (auto& [text, source] : sources) list.push_back(std::move(source));
+  return list;
+}
+
 namespace {
 
 // Without the inputs'.
 uint64_t OwnMemoryOf(const Plan& plan, size_t window_bytes) {
-  if (plan.kind == Plan::Kind::kFile) return IdFileStreamBytes(window_bytes);
+  if (HasFile(plan)) return IdFileStreamBytes(window_bytes);
   if (plan.kind == Plan::Kind::kRecent) return Catalog::kRecentStreamBytes;
   return plan.inputs.empty() ? 0 : (plan.inputs.size() - 1) * kOperatorBytes;
 }
 
+
+
+void MakePart(Plan& plan) {
+  Plan part;
+  part.kind = Plan::Kind::kPart;
+  part.min_count = plan.min_count;
+  part.max_count = plan.max_count;
+  part.inputs.push_back(std::move(plan));
+  plan = std::move(part);
+}
+
+// Of an operator whose inputs fit one by one, but not together.
+void MakePartOfInputs(Plan& plan, uint64_t budget_bytes) {
+  size_t count = 0;
+  if (plan.kind != Plan::Kind::kDifference) {
+    // Half of the memory: others want some as well.
+    uint64_t bytes = 0;
+    while (count < plan.inputs.size()) {
+      bytes += MemoryOf(plan.inputs[count], kMinWindowBytes) + kOperatorBytes;
+      if (bytes > budget_bytes / 2) break;
+      ++count;
+    }
+  }
+  if (count >= 2 && count < plan.inputs.size()) {
+    const auto end = plan.inputs.begin() + static_cast<ptrdiff_t>(count);
+    std::vector<Plan> some(std::make_move_iterator(plan.inputs.begin()), std::make_move_iterator(end));
+    plan.inputs.erase(plan.inputs.begin(), end);
+    Plan part =
+        plan.kind == Plan::Kind::kUnion ? PlanUnion(std::move(some)) : PlanIntersection(std::move(some));
+    MakePart(part);
+    // A union's parts are written as seldom as possible; what an intersection's yields decides what is read.
+    plan.inputs.insert(plan.kind == Plan::Kind::kUnion ? plan.inputs.end() : plan.inputs.begin(),
+                       std::move(part));
+    return;
+  }
+  const auto largest =
+      std::max_element(plan.inputs.begin(), plan.inputs.end(), [](const Plan& a, const Plan& b) {
+        return MemoryOf(a, kMinWindowBytes) < MemoryOf(b, kMinWindowBytes);
+      });
+  MakePart(*largest);
+}
+
 }  // namespace
+
+void Stage(Plan& plan, uint64_t budget_bytes) {
+  while (MemoryOf(plan, kMinWindowBytes) > budget_bytes) {
+    Plan* at = &plan;
+    for (;;) {
+      const auto large = std::find_if(at->inputs.begin(), at->inputs.end(), [&](const Plan& input) {
+        return MemoryOf(input, kMinWindowBytes) > budget_bytes;
+      });
+      if (large == at->inputs.end()) break;
+      at = &*large;
+    }
+    MakePartOfInputs(*at, budget_bytes);
+  }
+}
+
+Plan* NextPart(Plan& plan) {
+  if (plan.kind == Plan::Kind::kPart && plan.file.number != 0) return nullptr;
+  for (Plan& input : plan.inputs) {
+    if (Plan* const part = NextPart(input)) return part;
+  }
+  return plan.kind == Plan::Kind::kPart ? &plan : nullptr;
+}
+
+void PartIsWritten(Plan& part, const FileEntry& file) {
+  part.file = file;
+  part.min_count = part.max_count = file.count;
+  if (file.number == 0) part = Plan();
+}
 
 uint64_t MemoryOf(const Plan& plan, size_t window_bytes) {
   uint64_t bytes = OwnMemoryOf(plan, window_bytes);
+  if (HasFile(plan)) return bytes;
   for (const Plan& input : plan.inputs) bytes += MemoryOf(input, window_bytes);
   return bytes;
 }
@@ -237,13 +348,14 @@ size_t WindowFor(const Plan& plan, uint64_t wanted_bytes) {
 }
 
 uint64_t FileBytesOf(const Plan& plan) {
-  uint64_t bytes = plan.kind == Plan::Kind::kFile ? plan.file.bytes : 0;
+  if (HasFile(plan)) return plan.file.bytes;
+  uint64_t bytes = 0;
   for (const Plan& input : plan.inputs) bytes += FileBytesOf(input);
   return bytes;
 }
 
 void CollectFiles(const Plan& plan, std::vector<FileEntry>& files) {
-  if (plan.kind == Plan::Kind::kFile) files.push_back(plan.file);
+  if (HasFile(plan)) return files.push_back(plan.file);
   for (const Plan& input : plan.inputs) CollectFiles(input, files);
 }
 
@@ -268,6 +380,8 @@ class Builder {
       case Plan::Kind::kEmpty:
         return EmptyStream();
       case Plan::Kind::kFile:
+      case Plan::Kind::kPart:
+      case Plan::Kind::kSource:
         if (leaves_ != nullptr) leaves_->push_back(std::make_shared<ReadCounts>());
         return NewIdFileStream(files_[next_file_++], window_bytes_, context_,
                                leaves_ != nullptr ? leaves_->back() : nullptr);
@@ -305,15 +419,20 @@ SegmentPlan::Kind KindOf(Plan::Kind kind) {
       return SegmentPlan::Kind::kFile;
     case Plan::Kind::kRecent:
       return SegmentPlan::Kind::kRecent;
+    case Plan::Kind::kPart:
+      return SegmentPlan::Kind::kPart;
+    case Plan::Kind::kSource:
+      return SegmentPlan::Kind::kSource;
     case Plan::Kind::kEmpty:
-      return SegmentPlan::Kind::kEmpty;
+      break;
   }
   return SegmentPlan::Kind::kEmpty;
 }
 
 // Where nothing is known, inputs are taken to be independent of each other, as far as their bounds allow.
 uint64_t Estimate(const Plan& plan) {
-  if (plan.inputs.empty()) return plan.max_count;
+  if (plan.inputs.empty() || plan.file.number != 0) return plan.max_count;
+  if (plan.kind == Plan::Kind::kPart) return Estimate(plan.inputs.front());
   uint64_t estimate = Estimate(plan.inputs.front());
   for (size_t i = 1; i < plan.inputs.size(); ++i) {
     const uint64_t other = Estimate(plan.inputs[i]);
@@ -349,7 +468,7 @@ SegmentPlan Describe(const Plan& plan, size_t window_bytes) {
   step.min_count = plan.min_count;
   step.max_count = plan.max_count;
   step.estimated_count = Estimate(plan);
-  if (plan.kind == Plan::Kind::kFile) {
+  if (HasFile(plan) && plan.file.number != 0) {
     step.object = IdFiles::NameOf(plan.file.number);
     step.blocks = plan.file.blocks;
     step.bytes = plan.file.bytes;

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -20,11 +21,20 @@ namespace thermocline::storage::segment {
 
 // What a query reads and in which order: its expression, with names resolved at one moment.
 struct Plan {
-  enum class Kind : uint8_t { kUnion, kIntersection, kDifference, kFile, kRecent, kEmpty };
+  enum class Kind : uint8_t {
+    kUnion,
+    kIntersection,
+    kDifference,
+    kFile,
+    kRecent,
+    kEmpty,
+    kPart,    // a file that its one input is written to first, because all does not fit the memory
+    kSource,  // a file that a source's ids are written to first
+  };
   Kind kind = Kind::kEmpty;
   std::vector<Plan> inputs;
-  std::string segment;  // of kFile and kRecent
-  FileEntry file;       // of kFile
+  std::string segment;  // of kFile and kRecent; of kSource: its text
+  FileEntry file;       // of kFile, kPart and kSource; of the latter two, 0 until it is written
   uint64_t recent = 0;  // of kRecent: the layer,
   bool adds = true;     // and which of its sides
   uint64_t min_count = 0;
@@ -41,10 +51,17 @@ struct Resolved {
   std::vector<uint64_t> files;     // that are read
 };
 
-// `normal` is an expression in normal form, `text` what the user wrote, for errors. NOT_FOUND: there is no
-// segment of a name. RESOURCE_EXHAUSTED: there is more to read than kMaxQueryLeaves.
+// The files of sources that were fetched, by the text of the leaf.
+using SourceFiles = std::map<std::string, FileEntry>;
+
+// `normal` is an expression in normal form, `text` what the user wrote, for errors. Sources that are not
+// among `sources` become kSource. NOT_FOUND: there is no segment of a name. RESOURCE_EXHAUSTED: there is more
+// to read than kMaxQueryLeaves.
 absl::StatusOr<Resolved> Resolve(const Expression& normal, std::string_view text, const Catalog& catalog,
-                                 const Catalog::Snapshot& at);
+                                 const Catalog::Snapshot& at, const SourceFiles& sources);
+
+// Every source of an expression once.
+std::vector<Expression> SourcesOf(const Expression& expression);
 
 // The ids of one segment.
 Plan PlanOf(std::string_view name, const SegmentEntry& entry);
@@ -53,6 +70,14 @@ Plan PlanOfLayers(std::string_view name, std::span<const Layer> layers, bool add
 Plan PlanUnion(std::vector<Plan> inputs);
 Plan PlanIntersection(std::vector<Plan> inputs);
 Plan PlanDifference(Plan a, Plan b);
+
+// Makes parts of a plan that takes more than `budget_bytes` (4 MiB at least) until what is left takes no
+// more, and no part does, the parts within it counted as files.
+void Stage(Plan& plan, uint64_t budget_bytes);
+// A part that has not been written, and has none within it; nullptr: there is none.
+Plan* NextPart(Plan& plan);
+// Of a part that was written, or of none if the file's number is 0.
+void PartIsWritten(Plan& part, const FileEntry& file);
 
 // How much memory the plan's streams take if each reads ahead by `window_bytes`, operators included.
 uint64_t MemoryOf(const Plan& plan, size_t window_bytes);

@@ -32,6 +32,10 @@ SegmentQuery::Impl::Impl(Parts parts)
   if (options_.limit != 0) keeping_ = std::nullopt;
 }
 
+std::unique_ptr<SegmentQuery> SegmentQuery::Impl::Make(Parts parts) {
+  return std::unique_ptr<SegmentQuery>(new SegmentQuery(std::make_shared<Impl>(std::move(parts))));
+}
+
 void SegmentQuery::Impl::Next(size_t target, bool bitmaps, IdPage* page,
                               absl::AnyInvocable<void(absl::Status)> done) {
   target_ = std::max<size_t>(target, 1);

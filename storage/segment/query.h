@@ -41,6 +41,7 @@ class SegmentQuery::Impl : public std::enable_shared_from_this<Impl> {
   };
 
   explicit Impl(Parts parts);
+  static std::unique_ptr<SegmentQuery> Make(Parts parts);
 
   void Next(size_t target, bool bitmaps, IdPage* page, absl::AnyInvocable<void(absl::Status)> done);
   void Count(absl::AnyInvocable<void(absl::StatusOr<uint64_t>)> done);

@@ -11,6 +11,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 
+#include "storage/cancellation.h"
 #include "storage/gate.h"
 #include "storage/object_store.h"
 #include "storage/thread_annotations.h"
@@ -51,6 +52,10 @@ class ReadContext : public std::enable_shared_from_this<ReadContext> {
   // `gate` is entered for each read; `total` counts for all queries together. Both must outlive every read.
   ReadContext(Gate& gate, ReadCounts& total) : gate_(gate), total_(total) {}
 
+  // Before any use: whether anybody still wants what is read.
+  void SetCancellation(Cancellation cancellation) { cancellation_ = std::move(cancellation); }
+  bool cancelled() const { return cancellation_.cancelled(); }
+
   // `wake` is called on a thread that serves other reads, at most once for each Park. Of what was set before,
   // no call comes any more once this has returned.
   void SetWake(std::function<void()> wake);
@@ -87,6 +92,7 @@ class ReadContext : public std::enable_shared_from_this<ReadContext> {
   Gate& gate_;
   ReadCounts& total_;
   ReadCounts counts_;
+  Cancellation cancellation_;
   bool blocked_ = false;
 
   mutable Mutex mutex_;

@@ -15,6 +15,7 @@
 #include "storage/segment/expression.h"
 #include "storage/segment/planner.h"
 #include "storage/segment/query.h"
+#include "storage/segment/query_start.h"
 #include "storage/segment/rewriter.h"
 
 namespace thermocline::storage {
@@ -22,24 +23,11 @@ namespace {
 
 using segment::Catalog;
 using segment::Core;
-using segment::Expression;
-using segment::FileEntry;
-using segment::IdFiles;
-using segment::IdFileWriter;
-using segment::IdStream;
 using segment::Layer;
 using segment::MemoryLine;
-using segment::Plan;
-using segment::Resolved;
-using segment::ResultEntry;
+using segment::QueryStart;
 using segment::SegmentEntry;
-using segment::Work;
 
-// What a query takes beside its streams: a page in the making, and a result on its way to being kept.
-constexpr uint64_t kQueryBytes = uint64_t{1} << 20;
-// What its streams would like, as a part of all memory; they do with less.
-constexpr uint64_t kQueryPart = 16;
-constexpr uint64_t kSmallResultBytes = 64 << 10;
 constexpr size_t kMostListed = 100;
 constexpr size_t kStorePageIds = 64 << 10;
 
@@ -49,21 +37,6 @@ absl::Status CheckName(std::string_view name) {
       "the segment's name has {} bytes: it must have 1 to {} bytes of UTF-8 without control characters",
       name.size(), kMaxSegmentNameBytes));
 }
-
-// A query that is about to begin.
-struct Beginning {
-  std::string text;
-  Expression normal;
-  std::string normalized;
-  SegmentQueryOptions options;
-  std::shared_ptr<Core::Reading> reading;
-  Resolved resolved;
-  std::optional<ResultEntry> kept;
-  bool is_kept = false;  // the plan is to read it, not only its count is known
-  size_t window = 0;
-  uint64_t memory = 0;
-  std::vector<std::shared_ptr<segment::ReadCounts>> leaves;  // of the files of the plan
-};
 
 // Copies the pages of a query into a segment.
 struct Storing {
@@ -83,11 +56,13 @@ void End(const std::shared_ptr<Storing>& storing, const absl::Status& status) {
 // Says of each file what was read of it; `leaves` are in the order of the plan.
 void Measure(SegmentPlan& step, const std::vector<std::shared_ptr<segment::ReadCounts>>& leaves,
              size_t& leaf) {
-  if (step.kind == SegmentPlan::Kind::kFile && leaf < leaves.size()) {
+  const bool part = step.kind == SegmentPlan::Kind::kPart;
+  if ((part || step.kind == SegmentPlan::Kind::kFile) && leaf < leaves.size()) {
     const segment::ReadCounts& counts = *leaves[leaf++];
     step.blocks_read = counts.blocks_read.load(std::memory_order_relaxed);
     step.bytes_read = counts.bytes_read.load(std::memory_order_relaxed);
   }
+  if (part) return;  // what it was made of was read before
   for (SegmentPlan& input : step.inputs) Measure(input, leaves, leaf);
 }
 
@@ -118,30 +93,18 @@ class Segments::Impl {
   }
 
   void Query(std::string_view expression, const SegmentQueryOptions& options, QueryDone done) {
-    absl::StatusOr<std::shared_ptr<Beginning>> beginning = Parse(expression, options);
-    if (!beginning.ok()) return done(beginning.status());
-    core_->world.executor.Run([this, beginning = *std::move(beginning), done = std::move(done)]() mutable {
-      if (absl::Status status = Look(*beginning); !status.ok()) return done(status);
-      core_->memory->Request(
-          beginning->memory, beginning->options.patience, "the query " + Shortened(beginning->normalized),
-          [this, beginning, done = std::move(done)](absl::StatusOr<MemoryLine::Grant> grant) mutable {
-            if (!grant.ok()) return done(grant.status());
-            beginning->reading->memory = *std::move(grant);
-            absl::StatusOr<std::unique_ptr<SegmentQuery>> query = Begin(*beginning);
-            if (query.ok() || !beginning->is_kept) return done(std::move(query));
-            // A kept result that cannot be read is none.
-            core_->ForgetResult(beginning->resolved.key);
-            const std::string text = std::move(beginning->text);
-            const SegmentQueryOptions again = beginning->options;
-            beginning = nullptr;
-            Query(text, again, std::move(done));
-          });
-    });
+    absl::StatusOr<std::shared_ptr<QueryStart>> start = QueryStart::Parse(core_, expression, options);
+    if (!start.ok()) return done(start.status());
+    (*start)->Look(/*fetch=*/true,
+                   [start = *start, done = std::move(done)](const absl::Status& status) mutable {
+                     if (!status.ok()) return done(status);
+                     start->Begin(std::move(done));
+                   });
   }
 
   void Store(std::string_view expression, std::string_view name, const SegmentQueryOptions& options,
              StoreDone done);
-  void Explain(std::string_view expression, bool execute, ExplainDone done);
+  void Explain(std::string_view expression, bool execute, SegmentQueryOptions options, ExplainDone done);
 
   void List(std::string prefix, std::string after, size_t limit, ListDone done) {
     InBackground(std::move(done), [this, prefix, after, limit]() -> absl::StatusOr<std::vector<SegmentInfo>> {
@@ -179,102 +142,10 @@ class Segments::Impl {
         [inside = *std::move(inside), done = std::move(done), what]() mutable { done(what()); });
   }
 
-  static std::string Shortened(const std::string& text) {
-    return text.size() <= 200 ? text : text.substr(0, 197) + "...";
-  }
-
-  absl::StatusOr<std::shared_ptr<Beginning>> Parse(std::string_view text,
-                                                   const SegmentQueryOptions& options) {
-    absl::StatusOr<Expression> expression = segment::ParseExpression(text);
-    if (!expression.ok()) return expression.status();
-    auto beginning = std::make_shared<Beginning>();
-    beginning->text = text;
-    beginning->normal = segment::Normalize(*std::move(expression));
-    beginning->normalized = segment::ToText(beginning->normal);
-    beginning->options = options;
-    absl::StatusOr<std::shared_ptr<Core::Reading>> reading = core_->NewReading();
-    if (!reading.ok()) return reading.status();
-    beginning->reading = *std::move(reading);
-    return beginning;
-  }
-
-  // Finds out what there is to read, at this moment, and how.
-  absl::Status Look(Beginning& beginning) {
-    std::shared_lock naming(core_->naming);
-    beginning.reading->at = core_->catalog->Now();
-    absl::StatusOr<Resolved> resolved =
-        segment::Resolve(beginning.normal, beginning.text, *core_->catalog, *beginning.reading->at);
-    if (!resolved.ok()) return resolved.status();
-    beginning.resolved = *std::move(resolved);
-    if (beginning.options.use_kept_result) {
-      beginning.kept = core_->results->Find(beginning.resolved.key);
-      if (beginning.kept.has_value() && beginning.kept->file.number != 0) {
-        Plan plan;
-        plan.kind = Plan::Kind::kFile;
-        plan.file = beginning.kept->file;
-        plan.min_count = plan.max_count = plan.file.count;
-        beginning.resolved.plan = std::move(plan);
-        beginning.resolved.files = {beginning.kept->file.number};
-        beginning.is_kept = true;
-      } else if (beginning.kept.has_value() && beginning.kept->count == 0) {
-        beginning.resolved.plan = Plan();
-        beginning.resolved.files.clear();
-        beginning.is_kept = true;
-      }
-    }
-    beginning.reading->pins = core_->files->Pin(beginning.resolved.files);
-    beginning.window = segment::WindowFor(beginning.resolved.plan, core_->memory->limit() / kQueryPart);
-    beginning.memory = segment::MemoryOf(beginning.resolved.plan, beginning.window) + kQueryBytes;
-    return absl::OkStatus();
-  }
-
-  absl::StatusOr<std::unique_ptr<SegmentQuery>> Begin(Beginning& beginning);
-
   const std::shared_ptr<Core> core_;
   const std::shared_ptr<segment::Rewriter> rewriter_;
-  mutable std::atomic<uint64_t> queries_{0};
   bool closed_ = false;
 };
-
-absl::StatusOr<std::unique_ptr<SegmentQuery>> Segments::Impl::Begin(Beginning& beginning) {
-  const Plan& plan = beginning.resolved.plan;
-  queries_.fetch_add(1, std::memory_order_relaxed);
-
-  auto work = std::make_shared<Work>();
-  work->what = "query " + Shortened(beginning.normalized);
-  work->max_ids = plan.max_count;
-  if (beginning.options.limit != 0) work->max_ids = std::min(work->max_ids, beginning.options.limit);
-  work->memory_bytes = beginning.memory;
-  work->context = core_->NewContext();
-  work->from_kept_result = beginning.is_kept;
-  absl::StatusOr<std::unique_ptr<IdStream>> stream =
-      segment::Build(plan, beginning.window, *core_->files, *core_->catalog, beginning.reading->at,
-                     work->context, &beginning.leaves);
-  if (!stream.ok()) return stream.status();
-  beginning.reading->listed = core_->works.Add(work);
-  SegmentQuery::Impl::Parts parts;
-  if (beginning.kept.has_value()) parts.known_count = beginning.kept->count;
-  const uint64_t work_bytes = segment::FileBytesOf(plan);
-  if (!beginning.kept.has_value() && beginning.options.keep_result && core_->results->max_bytes() > 0 &&
-      work_bytes >= core_->options.min_result_work_bytes && !plan.inputs.empty()) {
-    // Larger results cost as much to read as what they were made of; small ones may cost more, of small
-    // inputs.
-    SegmentQuery::Impl::Keeping keeping;
-    keeping.entry.key = beginning.resolved.key;
-    keeping.entry.segments = beginning.resolved.segments;
-    keeping.max_file_bytes =
-        std::min(std::max(work_bytes / 2, kSmallResultBytes), core_->results->max_bytes() / 4);
-    parts.keeping = std::move(keeping);
-  }
-  parts.core = core_;
-  parts.reading = beginning.reading;
-  parts.work = std::move(work);
-  parts.stream = *std::move(stream);
-  parts.normalized = beginning.normalized;
-  parts.options = beginning.options;
-  return std::unique_ptr<SegmentQuery>(
-      new SegmentQuery(std::make_shared<SegmentQuery::Impl>(std::move(parts))));
-}
 
 namespace {
 
@@ -313,41 +184,30 @@ void Segments::Impl::Store(std::string_view expression, std::string_view name,
   });
 }
 
-void Segments::Impl::Explain(std::string_view expression, bool execute, ExplainDone done) {
-  SegmentQueryOptions options;
+void Segments::Impl::Explain(std::string_view expression, bool execute, SegmentQueryOptions options,
+                             ExplainDone done) {
   options.use_kept_result = !execute;
-  absl::StatusOr<std::shared_ptr<Beginning>> parsed = Parse(expression, options);
+  absl::StatusOr<std::shared_ptr<QueryStart>> parsed = QueryStart::Parse(core_, expression, options);
   if (!parsed.ok()) return done(parsed.status());
-  core_->world.executor.Run(
-      [this, beginning = *std::move(parsed), execute, done = std::move(done)]() mutable {
-        if (absl::Status status = Look(*beginning); !status.ok()) return done(status);
-        auto explanation = std::make_shared<SegmentExplanation>();
-        explanation->normalized = beginning->normalized;
-        explanation->plan = segment::Describe(beginning->resolved.plan, beginning->window);
-        explanation->memory_bytes = beginning->memory;
-        explanation->kept_result = beginning->kept.has_value();
-        if (explanation->kept_result && beginning->kept->file.number != 0)
-          explanation->plan.kind = SegmentPlan::Kind::kKeptResult;
+  (*parsed)->Look(
+      execute, [start = *parsed, execute, done = std::move(done)](const absl::Status& status) mutable {
+        if (!status.ok()) return done(status);
+        auto explanation = std::make_shared<SegmentExplanation>(start->Explain());
         if (!execute) return done(std::move(*explanation));
-        core_->memory->Request(
-            beginning->memory, beginning->options.patience, "the query " + Shortened(beginning->normalized),
-            [this, beginning, explanation,
-             done = std::move(done)](absl::StatusOr<MemoryLine::Grant> grant) mutable {
-              if (!grant.ok()) return done(grant.status());
-              beginning->reading->memory = *std::move(grant);
-              absl::StatusOr<std::unique_ptr<SegmentQuery>> query = Begin(*beginning);
-              if (!query.ok()) return done(query.status());
-              const std::shared_ptr<SegmentQuery> shared = *std::move(query);
-              shared->Count([shared, beginning, explanation,
-                             done = std::move(done)](const absl::StatusOr<uint64_t>& count) mutable {
-                if (!count.ok()) return done(count.status());
-                explanation->plan.exact_count = *count;
-                explanation->execution = shared->progress();
-                size_t leaf = 0;
-                Measure(explanation->plan, beginning->leaves, leaf);
-                done(std::move(*explanation));
-              });
-            });
+        start->Begin([start, explanation,
+                      done = std::move(done)](absl::StatusOr<std::unique_ptr<SegmentQuery>> query) mutable {
+          if (!query.ok()) return done(query.status());
+          const std::shared_ptr<SegmentQuery> shared = *std::move(query);
+          shared->Count([shared, start, explanation,
+                         done = std::move(done)](const absl::StatusOr<uint64_t>& count) mutable {
+            if (!count.ok()) return done(count.status());
+            explanation->plan.exact_count = *count;
+            explanation->execution = shared->progress();
+            size_t leaf = 0;
+            Measure(explanation->plan, start->leaves(), leaf);
+            done(std::move(*explanation));
+          });
+        });
       });
 }
 
@@ -394,7 +254,7 @@ SegmentsStats Segments::Impl::Stats() const {
   stats.queries_waiting = memory.waiting;
   stats.changes_waiting = changes.waiting;
   stats.queries_refused = memory.refused;
-  stats.queries = queries_.load(std::memory_order_relaxed);
+  stats.queries = core_->queries.load(std::memory_order_relaxed);
   stats.segments = core_->segments.load(std::memory_order_relaxed);
   stats.id_files = core_->id_files.load(std::memory_order_relaxed);
   stats.id_file_bytes = core_->id_file_bytes.load(std::memory_order_relaxed);
@@ -440,8 +300,9 @@ void Segments::Store(std::string_view expression, std::string_view name, const S
   impl_->Store(expression, name, options, std::move(done));
 }
 
-void Segments::Explain(std::string_view expression, bool execute, ExplainDone done) {
-  impl_->Explain(expression, execute, std::move(done));
+void Segments::Explain(std::string_view expression, bool execute, const SegmentQueryOptions& options,
+                       ExplainDone done) {
+  impl_->Explain(expression, execute, options, std::move(done));
 }
 
 void Segments::List(std::string_view prefix, std::string_view after, size_t limit, ListDone done) {

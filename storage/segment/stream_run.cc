@@ -57,6 +57,7 @@ void StreamRun::Turn() {
   Part part;
   for (int i = 1;; ++i) {
     if (cancelled_.load(std::memory_order_relaxed)) return LetGo();
+    if (context_->cancelled()) return Finish(absl::CancelledError("nobody waits for the answer any more"));
     if (i % kPartsPerLookAtTheClock == 0 && std::chrono::steady_clock::now() > end) break;
     context_->TakeBlocked();
     const uint64_t seen = context_->completed();

@@ -42,7 +42,7 @@ void CheckExpression(const segment::Expression& expression) {
   uint32_t random = 1;
   for (const segment::Expression* leaf : leaves) {
     Require(leaf->name.empty() || segment::IsSegmentName(leaf->name), "names");
-    for (const std::string& name : {leaf->name, leaf->name + "x"}) {
+    for (const std::string& name : {leaf->name, leaf->name + "x", segment::ToText(*leaf)}) {
       sets[name] = random = random * 1664525 + 1013904223 + static_cast<uint32_t>(name.size());
     }
   }

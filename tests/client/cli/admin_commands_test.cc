@@ -118,6 +118,7 @@ void FillSegments(v1::SegmentsStats& segments) {
   segments.set_queries(2'400);
   segments.set_queries_waiting(25);
   segments.set_queries_refused(26);
+  segments.set_changes_waiting(33);
   segments.set_ids_returned(27'000);
   segments.set_blocks_read(28);
   segments.set_bytes_read(7 * kMiB);
@@ -260,6 +261,7 @@ segment operations since the start
     by a kept result  23
     waiting now       25
     refused           26
+  changes waiting     33
   ids returned        27 000
   blocks read         28, 7.0 MiB
   rewrites            29
@@ -288,7 +290,7 @@ TEST_F(AdminCommandsTest, StatsOfSegmentsForPrograms) {
       EndsWith(R"(,"segments":{"memory_limit_bytes":16777216,"memory_used_bytes":6291456,"segments":1200,)"
                R"("id_files":1300,"id_file_bytes":83886080,"recent_changes":21000,"kept_results":22,)"
                R"("kept_result_bytes":5242880,"kept_result_hits":23,"queries":2400,"queries_waiting":25,)"
-               R"("queries_refused":26,"ids_returned":27000,"blocks_read":28,"bytes_read":7340032,)"
+               R"("queries_refused":26,"changes_waiting":33,"ids_returned":27000,"blocks_read":28,"bytes_read":7340032,)"
                R"("rewrites":29,"accepts_changes":false,"refusal":"the disk is full",)"
                R"("rewrite_failure":"DATA_LOSS: file 30",)"
                R"("running":[{"what":"query \"b\nc\"","started_ms_ago":1200,)"

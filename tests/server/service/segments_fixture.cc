@@ -49,7 +49,7 @@ SegmentsFixture::SegmentsFixture() {
   storage::SegmentsOptions options;
   options.directory = "/segments";
   options.memory_bytes = kSegmentMemory;
-  auto segments = storage::Segments::Open(options, {store_.disk(), store_.clock(), objects_, executor_, executor_});
+  auto segments = storage::Segments::Open(options, {store_.disk(), store_.clock(), objects_, executor_, executor_, executor_, {}});
   if (!segments.ok()) ADD_FAILURE() << segments.status();
   segments_ = *std::move(segments);
   service_ = std::make_unique<SegmentsService>(segments_.get(), store_.engine(), executor_);
@@ -113,16 +113,18 @@ absl::StatusOr<v1::StoreResponse> SegmentsFixture::Store(const std::string& expr
   v1::StoreRequest request;
   request.set_expression(expression);
   request.set_segment(segment);
+  std::shared_ptr<void> work;
   return Await<absl::StatusOr<v1::StoreResponse>>(
-      [&](auto done) { service_->Store(request, std::move(done)); });
+      [&](auto done) { work = service_->Store(request, std::move(done)); });
 }
 
 absl::StatusOr<v1::ExplainResponse> SegmentsFixture::Explain(const std::string& expression, bool execute) {
   v1::ExplainRequest request;
   request.set_expression(expression);
   request.set_execute(execute);
+  std::shared_ptr<void> work;
   return Await<absl::StatusOr<v1::ExplainResponse>>(
-      [&](auto done) { service_->Explain(request, std::move(done)); });
+      [&](auto done) { work = service_->Explain(request, std::move(done)); });
 }
 
 absl::StatusOr<v1::ListResponse> SegmentsFixture::List(const std::string& prefix, const std::string& after,

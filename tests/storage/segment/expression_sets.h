@@ -23,8 +23,10 @@ inline uint32_t Evaluate(const Expression& expression, const Sets& sets) {
   switch (expression.kind) {
     case Expression::Kind::kEmpty:
       return 0;
-    case Expression::Kind::kName: {
-      const auto found = sets.find(expression.name);
+    case Expression::Kind::kName:
+    case Expression::Kind::kSource: {
+      const bool source = expression.kind == Expression::Kind::kSource;
+      const auto found = sets.find(source ? storage::segment::ToText(expression) : expression.name);
       return found == sets.end() ? 0 : found->second;
     }
     case Expression::Kind::kPrefix:
@@ -55,7 +57,7 @@ inline size_t NodeCount(const Expression& expression) {
 
 // Positions apart.
 inline bool AreSame(const Expression& a, const Expression& b) {
-  return a.kind == b.kind && a.name == b.name &&
+  return a.kind == b.kind && a.name == b.name && a.parameters == b.parameters &&
          std::equal(a.inputs.begin(), a.inputs.end(), b.inputs.begin(), b.inputs.end(), AreSame);
 }
 

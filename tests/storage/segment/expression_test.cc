@@ -302,7 +302,7 @@ TEST(ParseExpressionTest, PointsAtBadCharacters) {
             "  a | \"\"\n"
             "      ^"},
            {"a | \"b\tc\"",
-            "a name has no tabs and line breaks\n"
+            "there are no tabs and line breaks in quotes\n"
             "  a | \"b c\"\n"
             "        ^"},
            {"a | \x07",

@@ -177,8 +177,8 @@ class S3Client {
 
 // Objects s3://bucket/<prefix><name>. `prefix` is empty or gets a slash at its end if it has none. The object
 // <prefix>OWNER, whose name no object of ours can have, holds `owner` (say, an id of the data directory).
-// Probes the store, aborts uploads that a crash left behind under the prefix. Other keys there are ignored.
-// `client` must outlive it.
+// Probes the store, aborts uploads that a crash left behind under the prefix. Other keys there are ignored. A
+// name that is longer than 1024 bytes with the prefix is INVALID_ARGUMENT. `client` must outlive it.
 //   FAILED_PRECONDITION  somebody else owns the prefix; or see Probe
 //   others as S3Client
 absl::StatusOr<std::unique_ptr<ObjectStore>> OpenS3Store(S3Client& client, const std::string& bucket,

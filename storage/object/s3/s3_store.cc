@@ -11,11 +11,8 @@ namespace {
 
 constexpr std::string_view kOwner = "OWNER";
 constexpr uint64_t kMaxOwnerBytes = 4096;
-
-absl::Status CheckName(const std::string& name) {
-  if (IsObjectName(name)) return absl::OkStatus();
-  return absl::InvalidArgumentError(fmt::format("\"{}\" cannot be the name of an object", name));
-}
+constexpr size_t kMaxPrefixBytes = 512;
+constexpr size_t kMaxKeyBytes = 1024;  // S3's
 
 class S3Store : public ObjectStore {
  public:
@@ -45,6 +42,15 @@ class S3Store : public ObjectStore {
   }
 
  private:
+  absl::Status CheckName(const std::string& name) const {
+    if (!IsObjectName(name)) {
+      return absl::InvalidArgumentError(fmt::format("\"{}\" cannot be the name of an object", name));
+    }
+    if (prefix_.size() + name.size() <= kMaxKeyBytes) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        fmt::format("\"{}\" and the prefix {} are longer than S3's {} bytes", name, prefix_, kMaxKeyBytes));
+  }
+
   S3Client& client_;
   const std::string bucket_;
   const std::string prefix_;
@@ -87,13 +93,12 @@ absl::Status Own(S3Client& client, const std::string& bucket, const std::string&
 absl::StatusOr<std::unique_ptr<ObjectStore>> OpenS3Store(S3Client& client, const std::string& bucket,
                                                          std::string prefix, const std::string& owner) {
   if (!prefix.empty() && prefix.back() != '/') prefix += '/';
-  const bool fits =
-      prefix.empty() || (IsObjectName(prefix.substr(0, prefix.size() - 1)) && prefix.size() <= 24);
-  if (!fits) {
+  if (!prefix.empty() &&
+      (!IsObjectName(prefix.substr(0, prefix.size() - 1)) || prefix.size() > kMaxPrefixBytes)) {
     return absl::InvalidArgumentError(fmt::format(
-        "the prefix \"{}\" should be up to 23 of the characters a-z, 0-9, '.', '_', '-' and '/' between "
+        "the prefix \"{}\" should be up to {} of the characters a-z, 0-9, '.', '_' and '-', with '/' between "
         "parts that do not begin with '.'",
-        prefix));
+        prefix, kMaxPrefixBytes));
   }
   if (owner.empty() || owner.size() > kMaxOwnerBytes) {
     return absl::InvalidArgumentError(

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# A real S3 server on 127.0.0.1 for tests: Ceph's radosgw with one monitor and one disk daemon of its own, without
-# authentication inside. About 110 MB when idle, ready in two to three seconds.
+# A real S3 server on 127.0.0.1 for tests: Ceph's radosgw with one monitor and one disk daemon of its own,
+# without authentication inside. About 110 MB when idle, ready in two to three seconds.
 #
 #   s3_server.sh start DIRECTORY [memstore|bluestore] [PORT]   prints the endpoint when it serves
 #   s3_server.sh restart DIRECTORY                             radosgw alone, after it was killed
 #   s3_server.sh kill DIRECTORY                                radosgw alone
 #   s3_server.sh stop DIRECTORY
-#   s3_server.sh guard DIRECTORY                               waits for the end of its input, stops, removes DIRECTORY
+#   s3_server.sh guard DIRECTORY      waits for the end of its input, stops, removes DIRECTORY
 #
-# DIRECTORY must be short (sockets lie in it) and is made. memstore keeps objects in memory. Without PORT one that is
-# free is chosen. The key is AKIDTEST, the secret secretsecretsecret. Exit code 77: not installed.
+# DIRECTORY must be short (sockets lie in it) and is made. memstore keeps objects in memory. Without PORT one
+# that is free is chosen. The key is AKIDTEST, the secret secretsecretsecret. Exit code 77: not installed.
 set -euo pipefail
 
 command=${1:?start, restart, kill, stop or guard}
@@ -30,8 +30,8 @@ free_port() {
   return 1
 }
 
-# paxos_propose_interval: a start takes one second instead of twelve. tcp_nodelay: a GET one millisecond instead of
-# forty. rgw_gc_*: what was deleted is freed within seconds instead of hours.
+# paxos_propose_interval: a start takes one second instead of twelve. tcp_nodelay: a GET one millisecond
+# instead of forty. rgw_gc_*: what was deleted is freed within seconds instead of hours.
 write_conf() {
   local store=$1 gateway=$2 fsid=$3
   cat >"$conf" <<CONF
@@ -76,7 +76,8 @@ CONF
 await_gateway() {
   local port=$1
   for _ in $(seq 300); do
-    if (exec 3<>"/dev/tcp/127.0.0.1/$port" && printf 'GET / HTTP/1.0\r\n\r\n' >&3 && grep -q HTTP <&3) 2>/dev/null; then
+    if (exec 3<>"/dev/tcp/127.0.0.1/$port" && printf 'GET / HTTP/1.0\r\n\r\n' >&3 &&
+      grep -q HTTP <&3) 2>/dev/null; then
       kill -0 "$(cat "$directory/client.rgw.pid")"
       return
     fi

@@ -38,7 +38,7 @@ ScriptedAnswer Error(int status, const std::string& code) {
   return answer;
 }
 
-// One object, "b/object", of which ranges are read; and whatever else a test says.
+// One object, "bkt/object", of which ranges are read; and whatever else a test says.
 class S3ClientTest : public ::testing::Test {
  protected:
   S3ClientTest() {
@@ -83,14 +83,14 @@ class S3ClientTest : public ::testing::Test {
 
   absl::StatusOr<std::string> Read() {
     client_ = S3Client::Open(options_).value();
-    auto object = client_->OpenObject("b", "object");
+    auto object = client_->OpenObject("bkt", "object");
     if (!object.ok()) return object.status();
     return ReadObject(**object, 0, content_.size());
   }
 
   absl::Status Put(const std::string& bytes) {
     client_ = S3Client::Open(options_).value();
-    auto writer = client_->CreateObject("b", "object").value();
+    auto writer = client_->CreateObject("bkt", "object").value();
     absl::Status status = writer->Append(bytes);
     return status.ok() ? writer->Finish() : status;
   }
@@ -160,7 +160,7 @@ TEST_F(S3ClientTest, FailuresThatStay) {
     handler_ = [&](const ScriptedRequest&, int) { return Error(status, code); };
     const absl::Status failed = Read().status();
     EXPECT_EQ(failed.code(), expected) << failed;
-    EXPECT_THAT(std::string(failed.message()), HasSubstr("s3://b/object"));
+    EXPECT_THAT(std::string(failed.message()), HasSubstr("s3://bkt/object"));
     EXPECT_EQ(requests_, 1 + attempts) << failed;
   }
 }
@@ -226,7 +226,7 @@ TEST_F(S3ClientTest, AClientThatClosesEndsWhatIsUnderWay) {
     return answer;
   };
   client_ = S3Client::Open(options_).value();
-  auto object = client_->OpenObject("b", "object").value();
+  auto object = client_->OpenObject("bkt", "object").value();
   std::string out(10, '?');
   std::atomic<int> ended = 0;
   for (int i = 0; i < 50; ++i) {
@@ -286,7 +286,7 @@ TEST_F(S3ClientTest, AnUploadThatFailsIsAborted) {
       return answer;
     }
     if (request.method == "DELETE") {
-      aborted += request.target == "/b/object?uploadId=id1" ? 1 : 0;
+      aborted += request.target == "/bkt/object?uploadId=id1" ? 1 : 0;
       answer.status = 204;
       return answer;
     }
@@ -327,7 +327,7 @@ TEST_F(S3ClientTest, AnUploadWhoseIdGotLostIsAborted) {
   };
   const absl::Status status = Put(std::string(10 << 20, 'x'));
   EXPECT_TRUE(status.ok()) << status;
-  EXPECT_THAT(aborted, ::testing::ElementsAre("/b/object?uploadId=id1"));
+  EXPECT_THAT(aborted, ::testing::ElementsAre("/bkt/object?uploadId=id1"));
 }
 
 TEST_F(S3ClientTest, ACompletionMayFailWith200) {

@@ -298,6 +298,23 @@ TEST_F(S3StoreTest, ManyReadsAtOnce) {
   EXPECT_EQ(client_->stats().active, 0u);
 }
 
+TEST_F(S3StoreTest, ErrorsSayWhatToDo) {
+  S3Options options = Options();
+  options.credentials->secret = "not-the-secret";
+  const auto client = S3Client::Open(options).value();
+  const absl::Status refused = client->List(bucket_, "", [](S3Client::Listed) { return true; });
+  EXPECT_TRUE(absl::IsPermissionDenied(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("s3://" + bucket_));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("SignatureDoesNotMatch"));
+  EXPECT_THAT(std::string(refused.message()), ::testing::Not(HasSubstr("not-the-secret")));
+  EXPECT_TRUE(absl::IsPermissionDenied(client->OpenObject(bucket_, "x").status()));
+  EXPECT_TRUE(absl::IsNotFound(client_->OpenObject(bucket_, "x").status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(client_->OpenObject("Not a bucket", "x").status()));
+  EXPECT_TRUE(client_->CreateBucket(bucket_).ok()) << "it is ours";
+}
+
+// The last: for half a minute a server that came back waits for the one that was killed before it makes a
+// bucket.
 TEST_F(S3StoreTest, SurvivesARestartOfTheServer) {
   const std::string content = ObjectBytes(3, 12 * kMiB);
   ASSERT_TRUE(Write("object", content).ok());
@@ -320,21 +337,6 @@ TEST_F(S3StoreTest, SurvivesARestartOfTheServer) {
   EXPECT_GT(client_->stats().retries, 0u);
   EXPECT_TRUE(client_->stats().seconds_since_failure.has_value());
   EXPECT_EQ(Uploads(), 0u);
-}
-
-TEST_F(S3StoreTest, ErrorsSayWhatToDo) {
-  S3Options options = Options();
-  options.credentials->secret = "not the secret";
-  const auto client = S3Client::Open(options).value();
-  const absl::Status refused = client->List(bucket_, "", [](S3Client::Listed) { return true; });
-  EXPECT_TRUE(absl::IsPermissionDenied(refused)) << refused;
-  EXPECT_THAT(std::string(refused.message()), HasSubstr("s3://" + bucket_));
-  EXPECT_THAT(std::string(refused.message()), HasSubstr("SignatureDoesNotMatch"));
-  EXPECT_THAT(std::string(refused.message()), ::testing::Not(HasSubstr("not the secret")));
-  EXPECT_TRUE(absl::IsPermissionDenied(client->OpenObject(bucket_, "x").status()));
-  EXPECT_TRUE(absl::IsNotFound(client_->OpenObject(bucket_, "x").status()));
-  EXPECT_TRUE(absl::IsInvalidArgument(client_->OpenObject("Not a bucket", "x").status()));
-  EXPECT_TRUE(client_->CreateBucket(bucket_).ok()) << "it is ours";
 }
 
 }  // namespace

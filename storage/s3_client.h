@@ -55,8 +55,9 @@ struct S3Options {
   int parts_in_flight = 4;   // of one upload or one read
   int max_connections = 32;  // requests beyond wait in line
 
-  // Of a request, with all its attempts, from the moment it gets a connection. A request that waits for a
-  // connection gives up when the store has answered nothing for so long.
+  // Of a request, with all its attempts, from the moment it gets a connection; this and the next are longer
+  // by a second for each MiB that the request carries. A request that waits for a connection gives up when
+  // the store has answered nothing for so long.
   std::chrono::milliseconds request_deadline{120'000};
   std::chrono::milliseconds attempt_deadline{60'000};
   std::chrono::milliseconds connect_deadline{5'000};
@@ -175,10 +176,11 @@ class S3Client {
   const std::unique_ptr<Impl> impl_;
 };
 
-// Objects s3://bucket/<prefix><name>. `prefix` is empty or gets a slash at its end if it has none. The object
-// <prefix>OWNER, whose name no object of ours can have, holds `owner` (say, an id of the data directory).
-// Probes the store, aborts uploads that a crash left behind under the prefix. Other keys there are ignored. A
-// name that is longer than 1024 bytes with the prefix is INVALID_ARGUMENT. `client` must outlive it.
+// Objects s3://bucket/<prefix>OBJECTS/<name>. `prefix` is empty or gets a slash at its end if it has none;
+// its parts are like those of objects' names, so stores at different prefixes never meet, even if one is
+// below the other. The object <prefix>OWNER holds `owner` (say, an id of the data directory). Probes the
+// store, aborts uploads that a crash left behind. Other keys are ignored. A name that is longer than 1024
+// bytes with the prefix is INVALID_ARGUMENT. `client` must outlive it.
 //   FAILED_PRECONDITION  somebody else owns the prefix; or see Probe
 //   others as S3Client
 absl::StatusOr<std::unique_ptr<ObjectStore>> OpenS3Store(S3Client& client, const std::string& bucket,

@@ -420,7 +420,7 @@ void HttpClient::CancelFlagged() {
   for (HttpCall& call : ended) {
     HttpAnswer answer;
     answer.error = "cancelled";
-    Complete(call, std::move(answer));
+    call.done(std::move(answer));
   }
 }
 
@@ -432,6 +432,13 @@ void HttpClient::StartWaiting() {
     HttpCall call = std::move(waiting_.front().call);
     waiting_.pop_front();
     waiting_count_.fetch_sub(1, std::memory_order_relaxed);
+    if (call.cancel != nullptr && call.cancel->load()) {
+      idle_.push_back(std::move(transfer));
+      HttpAnswer answer;
+      answer.error = "cancelled";
+      call.done(std::move(answer));
+      continue;
+    }
     transfer->Prepare(std::move(call), options_, multi_->sockets);
     curl_multi_add_handle(multi_->handle, transfer->easy());
     active_.push_back(std::move(transfer));
@@ -449,7 +456,7 @@ void HttpClient::GiveUpWaiting() {
     HttpAnswer answer;
     answer.outcome = Outcome::kTimeout;
     answer.error = "nothing was answered while it waited for a connection";
-    Complete(call, std::move(answer));
+    call.done(std::move(answer));
   }
 }
 
@@ -471,11 +478,9 @@ void HttpClient::Harvest() {
     if (answer.status != 0 && answer.status < 500) last_answer_ = Clock::now();
     HttpCall call = std::move(transfer->call());
     idle_.push_back(std::move(transfer));
-    Complete(call, std::move(answer));
+    call.done(std::move(answer));
   }
 }
-
-void HttpClient::Complete(HttpCall& call, HttpAnswer answer) { call.done(std::move(answer)); }
 
 // What is completed here may submit again.
 void HttpClient::EndAll() {
@@ -501,7 +506,7 @@ void HttpClient::EndAll() {
     for (HttpCall& call : ended) {
       HttpAnswer answer;
       answer.error = "the client was closed";
-      Complete(call, std::move(answer));
+      call.done(std::move(answer));
     }
   }
 }

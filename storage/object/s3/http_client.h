@@ -127,7 +127,6 @@ class HttpClient {
   void StartWaiting();
   void GiveUpWaiting();
   void Harvest();
-  void Complete(HttpCall& call, HttpAnswer answer);
   void EndAll();
   int PollMs();
 

@@ -18,7 +18,8 @@ using Clock = std::chrono::steady_clock;
 using Outcome = HttpAnswer::Outcome;
 using std::chrono::milliseconds;
 
-constexpr int64_t kMaxSkewSeconds = 240;  // stores refuse fifteen minutes, some of them five
+constexpr size_t kLeastBytesPerMs = 1049;  // 1 MiB/s
+constexpr int64_t kMaxSkewSeconds = 240;   // stores refuse fifteen minutes, some of them five
 
 // "20130524T000000Z"
 std::string SigningTime(int64_t ahead_seconds) {
@@ -98,7 +99,8 @@ class Requests::Exchange : public std::enable_shared_from_this<Requests::Exchang
  public:
   Exchange(Requests& requests, S3Request request, absl::AnyInvocable<void(S3Answer)> done)
       : requests_(requests), request_(std::move(request)), done_(std::move(done)) {
-    if (request_.deadline.count() == 0) request_.deadline = requests_.options_.request_deadline;
+    if (request_.deadline.count() == 0)
+      request_.deadline = requests_.options_.request_deadline + ForTheBytes();
     if (request_.max_attempts == 0) request_.max_attempts = requests_.options_.max_attempts;
     if (request_.body.empty()) request_.body = request_.own_body;
     if (request_.payload_hash.empty()) request_.payload_hash = Sha256Hex(request_.body);
@@ -108,6 +110,9 @@ class Requests::Exchange : public std::enable_shared_from_this<Requests::Exchang
 
  private:
   bool IsRead() const { return !request_.out.empty(); }
+  milliseconds ForTheBytes() const {
+    return milliseconds((request_.body.size() + request_.out.size()) / kLeastBytesPerMs);
+  }
 
   HttpRequest Begin();
   Fields SignedHeaders(const std::string& path, const std::string& query);
@@ -169,7 +174,7 @@ HttpRequest Requests::Exchange::Begin() {
   }
   http.max_body_bytes = request_.max_body_bytes;
   const auto left = std::chrono::duration_cast<milliseconds>(*deadline_ - now);
-  http.deadline = request_.may_take_long ? left : std::min(left, options.attempt_deadline);
+  http.deadline = request_.may_take_long ? left : std::min(left, options.attempt_deadline + ForTheBytes());
   http.connect_deadline = options.connect_deadline;
   if (!request_.may_take_long) http.stall_limit = options.stall_limit;
   http.stall_bytes_per_second = options.stall_bytes_per_second;

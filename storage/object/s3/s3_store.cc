@@ -9,7 +9,10 @@
 namespace thermocline::storage {
 namespace {
 
-constexpr std::string_view kOwner = "OWNER";
+// No prefix has capitals, so nothing of a store at another prefix, above or below, can have such keys.
+constexpr char kOwner[] = "OWNER";
+constexpr char kObjects[] = "OBJECTS/";
+constexpr char kProbes[] = "PROBE-";
 constexpr uint64_t kMaxOwnerBytes = 4096;
 constexpr size_t kMaxPrefixBytes = 512;
 constexpr size_t kMaxKeyBytes = 1024;  // S3's
@@ -106,13 +109,13 @@ absl::StatusOr<std::unique_ptr<ObjectStore>> OpenS3Store(S3Client& client, const
   }
   const absl::StatusOr<S3Abilities> abilities = client.Probe(bucket, prefix);
   if (!abilities.ok()) return abilities.status();
-  if (absl::Status status = Own(client, bucket, prefix + std::string(kOwner), owner); !status.ok())
-    return status;
-  if (abilities->lists_uploads) {
-    const absl::StatusOr<uint64_t> aborted = client.AbortUploadsUnder(bucket, prefix);
+  if (absl::Status status = Own(client, bucket, prefix + kOwner, owner); !status.ok()) return status;
+  for (const char* uploads : {kObjects, kProbes}) {
+    if (!abilities->lists_uploads) break;
+    const absl::StatusOr<uint64_t> aborted = client.AbortUploadsUnder(bucket, prefix + uploads);
     if (!aborted.ok()) return aborted.status();
   }
-  return std::make_unique<S3Store>(client, bucket, std::move(prefix));
+  return std::make_unique<S3Store>(client, bucket, prefix + kObjects);
 }
 
 }  // namespace thermocline::storage

@@ -131,13 +131,13 @@ TEST_F(S3StoreTest, AnAbandonedUploadLeavesNothing) {
 TEST_F(S3StoreTest, AStoreSweepsWhatACrashLeft) {
   // The writer outlives its server, so nothing is aborted; a client of a process that died.
   auto dying = S3Client::Open(Options()).value();
-  auto writer = dying->CreateObject(bucket_, "p/left").value();
-  auto elsewhere = client_->CreateObject(bucket_, "q/other").value();
+  auto writer = dying->CreateObject(bucket_, "p/OBJECTS/left").value();
+  auto elsewhere = client_->CreateObject(bucket_, "p/q/OBJECTS/other").value();
   ASSERT_TRUE(AppendAll(*writer, ObjectBytes(1, 6 * kMiB), kMiB).ok());
   ASSERT_TRUE(AppendAll(*elsewhere, ObjectBytes(1, 6 * kMiB), kMiB).ok());
   const auto store = OpenS3Store(*client_, bucket_, "p", "me").value();
   EXPECT_FALSE(writer->Finish().ok()) << "its upload is gone";
-  EXPECT_TRUE(elsewhere->Finish().ok()) << "not below the prefix";
+  EXPECT_TRUE(elsewhere->Finish().ok()) << "of another prefix, below this one";
   writer.reset();
   EXPECT_EQ(ListObjects(*store).value(), Listing());
   EXPECT_EQ(Uploads(), 0u);
@@ -153,7 +153,8 @@ TEST_F(S3StoreTest, OneOwnerOfAPrefix) {
   store.reset();
   store = OpenS3Store(*client_, bucket_, "p", "data directory 1").value();
   EXPECT_EQ(ListObjects(*store).value(), (Listing{{"a", 3}}));
-  EXPECT_TRUE(OpenS3Store(*client_, bucket_, "", "data directory 2").ok()) << "prefixes may be nested";
+  const auto above = OpenS3Store(*client_, bucket_, "", "data directory 2").value();
+  EXPECT_EQ(ListObjects(*above).value(), Listing()) << "prefixes may be nested";
   for (const std::string prefix : {"/", "a//b", "A", "../x", ".x"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(OpenS3Store(*client_, bucket_, prefix, "me").status())) << prefix;
   }

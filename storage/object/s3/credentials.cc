@@ -100,17 +100,17 @@ Looked FromFile(const CredentialPlaces& places) {
       "{} has no aws_access_key_id and aws_secret_access_key for the profile {}", *path, profile));
 }
 
-// What both endpoints answer.
-Looked ReadEndpointAnswer(const std::string& url, const HttpAnswer& answer) {
+// What both endpoints answer. A container's URL is as good as a password, so messages have none.
+Looked ReadEndpointAnswer(std::string_view name, const HttpAnswer& answer) {
   if (answer.outcome != HttpAnswer::Outcome::kAnswered) {
-    return absl::UnavailableError(fmt::format("{}: {}", url, answer.error));
+    return absl::UnavailableError(fmt::format("{}: {}", name, answer.error));
   }
-  if (answer.status != 200) return absl::UnavailableError(fmt::format("{} answered {}", url, answer.status));
+  if (answer.status != 200) return absl::UnavailableError(fmt::format("{} answered {}", name, answer.status));
   const nlohmann::json json = nlohmann::json::parse(answer.body, nullptr, false);
   if (!json.is_object())
-    return absl::UnavailableError(fmt::format("{} answered something that is no JSON", url));
-  const auto text = [&](const char* name) {
-    const auto member = json.find(name);
+    return absl::UnavailableError(fmt::format("{} answered something that is no JSON", name));
+  const auto text = [&](const char* key) {
+    const auto member = json.find(key);
     return member != json.end() && member->is_string() ? member->get<std::string>() : std::string();
   };
   FoundCredentials found;
@@ -118,7 +118,7 @@ Looked ReadEndpointAnswer(const std::string& url, const HttpAnswer& answer) {
   found.expires = ParseUtcTime(text("Expiration"));
   found.may_change = true;
   if (IsUsable(found.credentials)) return found;
-  return absl::UnavailableError(fmt::format("{} answered without credentials", url));
+  return absl::UnavailableError(fmt::format("{} answered without credentials", name));
 }
 
 HttpRequest MetadataRequest(std::string method, std::string url) {
@@ -181,7 +181,7 @@ Looked FromContainer(const CredentialPlaces& places) {
     }
     request.headers.push_back(fmt::format("Authorization: {}", text));
   }
-  return ReadEndpointAnswer(*url, places.fetch(std::move(request)));
+  return ReadEndpointAnswer("the container's endpoint for credentials", places.fetch(std::move(request)));
 }
 
 Looked FromInstance(const CredentialPlaces& places) {
@@ -212,7 +212,7 @@ Looked FromInstance(const CredentialPlaces& places) {
   }
   ask = MetadataRequest("GET", roles + name);
   ask.headers.push_back(header);
-  return ReadEndpointAnswer(roles + name, places.fetch(std::move(ask)));
+  return ReadEndpointAnswer("the instance's endpoint for credentials", places.fetch(std::move(ask)));
 }
 
 }  // namespace

@@ -61,8 +61,9 @@ bool IsObjectName(std::string_view name);
 // A name is one or more parts of 1 to 200 of the characters a-z, 0-9, '.', '_' and '-', not beginning with
 // '.', with '/' between parts, and up to kMaxObjectNameBytes in all. INVALID_ARGUMENT for others.
 //
-// No name may be another's folder: a store that keeps objects as files has no place for "a/b" beside "a", and
-// answers Create or Finish with INVALID_ARGUMENT. It does not give up the folder with the last object in it.
+// Nobody should give an object the name of another's folder: a store that keeps objects as files has no place
+// for "a/b" beside "a", and answers Create or Finish with INVALID_ARGUMENT (it does not give up the folder
+// with the last object in it); one that does not, takes both.
 class ObjectStore {
  public:
   virtual ~ObjectStore() = default;

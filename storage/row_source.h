@@ -83,9 +83,9 @@ inline constexpr size_t kMaxBatchBytes = 256 << 10;
 inline constexpr size_t kMaxRowBytes = 16 << 20;
 
 // The rows of one query, as they arrive: the result is never held, and a reader that is slow slows the
-// database down. Memory: a batch, and what the database's library reads ahead (some ten KiB) or one row, of at
-// most kMaxRowBytes. libpq alone holds even a longer row as a whole, up to PostgreSQL's own limit of 1 GiB,
-// before it can be refused.
+// database down. Memory: a batch, and what the database's library reads ahead (some ten KiB) or one row, of
+// at most kMaxRowBytes. libpq alone holds even a longer row as a whole, up to PostgreSQL's own limit of 1
+// GiB, before it can be refused.
 //
 // For one thread at a time, but for what says otherwise. Errors name the source (as ShownUrl does) and bring
 // what the database said; the same comes from then on:

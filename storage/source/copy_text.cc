@@ -1,7 +1,5 @@
 #include "storage/source/copy_text.h"
 
-#include <cstring>
-
 namespace thermocline::storage::source {
 namespace {
 
@@ -27,7 +25,7 @@ char Unescaped(char c) {
 void AddField(std::string_view field, RowBatch& batch) {
   if (field == "\\N") return batch.AddNull();
   std::string& text = batch.text();
-  for (size_t escape; (escape = field.find('\\')) + 1 < field.size();) {
+  for (size_t escape; (escape = field.find('\\')) != std::string_view::npos && escape + 1 < field.size();) {
     text.append(field, 0, escape);
     text += Unescaped(field[escape + 1]);
     field.remove_prefix(escape + 2);

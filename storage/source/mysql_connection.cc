@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdlib>
+#include <fcntl.h>
 #include <iterator>
 #include <mutex>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "fmt/format.h"
 #include <netdb.h>
@@ -107,6 +110,7 @@ absl::StatusOr<MysqlAddress> ParseMysqlUrl(std::string_view text) {
 
 MysqlConnection::~MysqlConnection() {
   if (mysql_ != nullptr) mysql_close(mysql_);
+  if (socket_ >= 0) close(socket_);
 }
 
 absl::Status MysqlConnection::Connect(const MysqlAddress& address, milliseconds timeout) {
@@ -147,6 +151,7 @@ absl::Status MysqlConnection::Connect(const MysqlAddress& address, milliseconds 
   if (connected == nullptr) return Error();
   id_ = mysql_thread_id(mysql_);
   const auto socket = static_cast<int>(mysql_get_socket(mysql_));
+  socket_ = fcntl(socket, F_DUPFD_CLOEXEC, 0);
   peer_ = Peer(socket);
   const int on = 1;
   setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
@@ -187,10 +192,20 @@ absl::Status MysqlConnection::Run(std::string_view statement, milliseconds timeo
 
 absl::Status MysqlConnection::Error() {
   const unsigned number = mysql_errno(mysql_);
-  if (number == CR_NET_PACKET_TOO_LARGE) return RowTooLong();
   const std::string text = mysql_error(mysql_);
   return absl::Status(CodeOfMysqlError(number),
                       fmt::format("{} (error {})", text.empty() ? "the connection is lost" : text, number));
+}
+
+absl::Status MysqlConnection::RowError() {
+  // libmariadb hangs up on a row that is longer than it may be, and calls that a lost connection; but the
+  // server has not ended it.
+  char next = 0;
+  const ssize_t peeked = recv(socket_, &next, 1, MSG_PEEK | MSG_DONTWAIT);
+  const bool alive = peeked > 0 || (peeked < 0 && (errno == EAGAIN || errno == EWOULDBLOCK));
+  const unsigned number = mysql_errno(mysql_);
+  if (number == CR_NET_PACKET_TOO_LARGE || (number == CR_SERVER_LOST && alive)) return RowTooLong();
+  return Error();
 }
 
 void MysqlConnection::Break() {

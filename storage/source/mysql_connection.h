@@ -58,6 +58,8 @@ class MysqlConnection {
 
   // What the last operation that failed has said.
   absl::Status Error();
+  // The same, of one that reads rows.
+  absl::Status RowError();
 
   // Nothing more comes from, or goes to, the server.
   void Break();
@@ -71,6 +73,7 @@ class MysqlConnection {
   MYSQL* mysql_ = nullptr;
   uint64_t id_ = 0;  // by which the server knows the connection; 0: there is none
   std::string peer_;
+  int socket_ = -1;  // a second descriptor of the connection's socket, which libmariadb does not close
 };
 
 // What a server's or libmariadb's number of an error is, as the kind that RowSource has for it.

@@ -65,7 +65,7 @@ class MysqlQuery final : public Query {
       if (row_ != nullptr) {
         AddRow(batch);
       } else if (mysql_errno(connection_.get()) != 0) {
-        return connection_.Error();
+        return connection_.RowError();
       } else {
         ended_ = true;
         return CheckOnlyResult();

@@ -86,10 +86,13 @@ PostgresConnection::PostgresConnection(const SourceLocation& location, const Soc
     : location_(location), wait_(wait) {}
 
 absl::Status PostgresConnection::Check(const std::string& url) {
+  // libpq would take a part of such a password for another part of the URL, and show it in its errors.
+  const UrlParts parts = SplitUrl(url);
+  if (parts.password.find_first_of("/?#@") != std::string_view::npos)
+    return absl::InvalidArgumentError("in the password of the URL, / ? # @ are written %2F %3F %23 %40");
   const std::optional<std::string> complaint = Complaint(url);
   if (!complaint.has_value()) return absl::OkStatus();
-  // libpq shows the part that it does not like, which may be the password, or what follows a '@' in it.
-  const UrlParts parts = SplitUrl(url);
+  // It shows what it does not like, which may be a secret.
   if (!parts.has_password && parts.settings.empty()) return absl::InvalidArgumentError(*complaint);
   const std::optional<std::string> bare =
       Complaint(fmt::format("{}://{}@{}", parts.scheme, parts.user, parts.place));

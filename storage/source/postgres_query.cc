@@ -42,17 +42,21 @@ class PostgresQuery final : public Query {
   }
 
   absl::Status Fill(RowBatch& batch) override {
-    while (!IsFull(batch)) {
+    while (!IsFull(batch) && !ended_) {
       const absl::StatusOr<Step> step = copying_ ? CopyRow(batch) : ResultRow(batch);
       if (!step.ok()) return step.status();
-      if (*step == Step::kEnd || (*step == Step::kNothingYet && !batch.empty())) break;
-      if (*step == Step::kRow) continue;
+      ended_ = *step == Step::kEnd;
+      if (*step != Step::kNothingYet) continue;
+      // What has arrived goes first.
+      if (!batch.empty()) break;
       if (absl::Status received = connection_.Receive(); !received.ok()) return received;
     }
     return absl::OkStatus();
   }
 
-  void Stop() override { connection_.Stop(); }
+  void Stop() override {
+    if (!ended_) connection_.Stop();
+  }
 
  private:
   enum class Step { kRow, kNothingYet, kEnd };
@@ -176,6 +180,7 @@ class PostgresQuery final : public Query {
   const SourceLocation location_;
   PostgresConnection connection_;
   bool copying_ = false;
+  bool ended_ = false;  // all rows have come
 };
 
 }  // namespace

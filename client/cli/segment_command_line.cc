@@ -105,9 +105,7 @@ struct ChangeWords {
 // An option that may be given several times, with a single value each time.
 CLI::Option* AddRepeated(CLI::App* app, const std::string& name, std::vector<std::string>& target,
                          const std::string& description) {
-  return app->add_option(name, target, description)
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  return app->add_option(name, target, description)->allow_extra_args(false);
 }
 
 // What the change commands have in common.

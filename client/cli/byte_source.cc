@@ -2,9 +2,12 @@
 
 #include <cerrno>
 #include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
+
+#include <poll.h>
 
 namespace thermocline::cli {
 
@@ -20,17 +23,24 @@ absl::StatusOr<std::unique_ptr<ByteSource>> ByteSource::Open(const std::string& 
 }
 
 ByteSource::ByteSource(std::string path, int descriptor, bool owned)
-    : path_(std::move(path)), descriptor_(descriptor), owned_(owned), buffer_(kBufferBytes) {
+    : path_(std::move(path)),
+      descriptor_(descriptor),
+      owned_(owned),
+      cancelled_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      buffer_(kBufferBytes) {
   struct stat info {};
   if (fstat(descriptor_, &info) == 0 && S_ISREG(info.st_mode)) size_ = static_cast<uint64_t>(info.st_size);
 }
 
 ByteSource::~ByteSource() {
+  if (cancelled_ >= 0) close(cancelled_);
   if (owned_) close(descriptor_);
 }
 
 std::string_view ByteSource::Peek() {
   while (begin_ == end_ && status_.ok()) {
+    Await();
+    if (!status_.ok()) break;
     const ssize_t count = read(descriptor_, buffer_.data(), buffer_.size());
     if (count == 0) break;
     if (count > 0) {
@@ -41,6 +51,19 @@ std::string_view ByteSource::Peek() {
     }
   }
   return {buffer_.data() + begin_, end_ - begin_};
+}
+
+void ByteSource::Await() {
+  // What cannot be waited for, such as a file, is ready.
+  pollfd waits[] = {{descriptor_, POLLIN, 0}, {cancelled_, POLLIN, 0}};
+  while (poll(waits, 2, -1) < 0 && errno == EINTR) {
+  }
+  if (waits[1].revents != 0) status_ = absl::CancelledError("the reading of " + path_ + " was cancelled");
+}
+
+void ByteSource::Cancel() {
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = write(cancelled_, &one, sizeof one);
 }
 
 void ByteSource::Consume(size_t bytes) {

@@ -28,6 +28,9 @@ class ByteSource {
   // Moves on by `bytes`, at most as many as Peek() has shown.
   void Consume(size_t bytes);
 
+  // Ends a Peek() that waits for a pipe, and all that would wait: status() is CANCELLED. From any thread.
+  void Cancel();
+
   const absl::Status& status() const { return status_; }
   // How many bytes were consumed. From any thread.
   uint64_t consumed() const { return consumed_.load(std::memory_order_relaxed); }
@@ -37,9 +40,13 @@ class ByteSource {
  private:
   ByteSource(std::string path, int descriptor, bool owned);
 
+  // Waits until there is something to read, or Cancel() was called.
+  void Await();
+
   const std::string path_;
   const int descriptor_;
   const bool owned_;
+  const int cancelled_;  // an eventfd, which becomes readable
   std::optional<uint64_t> size_;
   std::vector<char> buffer_;
   size_t begin_ = 0;  // of what is left in buffer_

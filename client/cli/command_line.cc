@@ -24,8 +24,8 @@ A key or value that begins with '-' goes after '--':  thermocline set -- -key -v
 Exit codes:
   0  done
   1  not found, condition not met, or --verify found a difference
-  2  a wrong argument, or a file that cannot be read or written
-  3  the server refused, failed, or cannot be reached
+  2  a wrong argument or query, or a file that cannot be read or written
+  3  the server, or a database, refused, failed, or cannot be reached
   4  some of the records or ids of an input were rejected
 
 Environment:

@@ -37,10 +37,14 @@ void ImportReport::Done(const std::vector<const Record*>& records) {
 }
 
 void ImportReport::Reject(uint64_t line, std::string_view problem) {
+  Reject(fmt::format("line {}", line), problem);
+}
+
+void ImportReport::Reject(std::string_view place, std::string_view problem) {
   std::lock_guard lock(mutex_);
   ++counts_.rejected;
   rejected_any_.store(true, std::memory_order_relaxed);
-  Tell(fmt::format("line {}: {}", line, problem));
+  Tell(fmt::format("{}: {}", place, problem));
 }
 
 void ImportReport::Differ(const Record& record, std::string_view problem) {

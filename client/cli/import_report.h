@@ -30,6 +30,8 @@ class ImportReport {
   void Done(const std::vector<const Record*>& records);
   // The record on this line cannot be imported: it is malformed, or the server does not take it.
   void Reject(uint64_t line, std::string_view problem);
+  // The same, of a record that is somewhere else than on a line: "row 7".
+  void Reject(std::string_view place, std::string_view problem);
   // --verify found another value than this record's, or none.
   void Differ(const Record& record, std::string_view problem);
   // The job cannot go on: the server has not acknowledged these records, for this reason. The first reason

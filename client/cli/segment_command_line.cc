@@ -1,5 +1,6 @@
 #include "client/cli/segment_command_line.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <type_traits>
@@ -32,6 +33,16 @@ See thermocline help segment query, and so on.
 constexpr const char* kChangeFooter = R"(
 Ids may come in any order and more than once; sorted ones are fastest. A file has one id a line, unless its name
 ends with .csv, .ndjson, .jsonl or .json, or --format says so. All of the ids take effect at once, or none.
+Several files and databases are read in parallel; if one fails, nothing changes.
+
+A database is a --from with its --query, whose ids are its only column, or the one that --field names:
+  postgresql://user@host:5432/database   with any setting of libpq: ?sslmode=verify-full&...
+  mysql://user@host:3306/database        MariaDB or MySQL; ?socket=PATH, ?ssl-ca=FILE, ?ssl-cert=, ?ssl-key=,
+                                         ?ssl-mode=required|verify (without one of these there is no TLS)
+Several databases have a --query each, in their order, or all the same one; one database may have several.
+Queries run read-only, and their results are never held: neither here nor there more than some rows wait.
+The password may be in the URL, but others can see that in the list of processes: rather set PGPASSWORD, or
+write ~/.pgpass, for PostgreSQL, and MYSQL_PWD for MariaDB.
 
 Examples:
 )";
@@ -78,70 +89,146 @@ void AddRange(CLI::App* app, SegmentQueryOptions& options) {
   AddFresh(app, options.fresh);
 }
 
-// What the change commands have in common. `format` is what --format says.
-void AddChange(CLI::App* app, SegmentChangeCommand& change, std::optional<IdFormat>& format) {
+// Where the ids of a change come from, as it is written.
+struct ChangeWords {
+  SegmentChangeCommand change;
+  std::vector<std::string> ids;
+  std::vector<std::string> places;  // files and databases
+  std::vector<std::string> from;    // more of them
+  std::vector<std::string> queries;
+  std::vector<std::string> parameters;
+  std::optional<IdFormat> format;
+  std::string field;
+  std::chrono::milliseconds longest_silence = IdInput().longest_silence;
+};
+
+// An option that may be given several times, with a single value each time.
+CLI::Option* AddRepeated(CLI::App* app, const std::string& name, std::vector<std::string>& target,
+                         const std::string& description) {
+  return app->add_option(name, target, description)->allow_extra_args(false);
+}
+
+// What the change commands have in common.
+void AddChange(CLI::App* app, ChangeWords& words) {
+  AddRepeated(app, "--from", words.from,
+              "Read the ids of this file (- reads standard input), or of a database")
+      ->type_name("FILE|URL");
+  AddRepeated(app, "--query", words.queries, "What to ask the database for: 'select id from users'")
+      ->type_name("SQL");
+  AddRepeated(
+      app, "--param", words.parameters,
+      "A value for $1, $2, ... (PostgreSQL) or each ? (MariaDB) of every query; --param=-5 if it begins "
+      "with a minus")
+      ->type_name("VALUE");
+  AddDuration(app, "--longest-silence", words.longest_silence,
+              "Give up when a database has sent nothing for so long (default 10m)");
   AddChoice<std::optional<IdFormat>>(app, "--format",
                                      {{"lines", IdFormat::kLines},
                                       {"ndjson", IdFormat::kNdjson},
                                       {"json", IdFormat::kJson},
                                       {"csv", IdFormat::kCsv}},
-                                     format, "Instead of what the file's name tells");
-  app->add_option("--field", change.shape.field, "The field or column that is the id")
+                                     words.format, "Instead of what the files' names tell");
+  app->add_option("--field", words.field, "The field or column that is the id")
       ->type_name("NAME")
       ->default_val("id");
-  AddChoice<bool>(app, "--on-error", {{"skip", false}, {"stop", true}}, change.stop_on_error,
-                  "At a line that is no id: skip it and report it (default), or stop and change nothing");
-  app->add_flag("--count-changed", change.options.count_changed,
+  AddChoice<bool>(app, "--on-error", {{"skip", false}, {"stop", true}}, words.change.stop_on_error,
+                  "At what is no id: skip it and report it (default), or stop and change nothing");
+  app->add_flag("--count-changed", words.change.options.count_changed,
                 "Also tell how many ids are new to the segment, or were in it (takes longer)");
 }
 
-void FinishFormat(SegmentChangeCommand& change, const std::optional<IdFormat>& format) {
-  change.shape.format = format.value_or(IdFormatOf(change.file));
+// Gives each database its query, or several.
+void AddDatabases(const std::vector<IdInput>& databases, ChangeWords& words) {
+  const size_t queries = words.queries.size();
+  if (databases.empty()) {
+    if (queries > 0) throw CLI::ValidationError("--query", "it needs a database: --from postgresql://...");
+    if (!words.parameters.empty()) throw CLI::ValidationError("--param", "it needs a --query");
+    return;
+  }
+  if (queries == 0) throw CLI::RequiredError("--query, which says what to ask the database for,");
+  if (queries != 1 && databases.size() != 1 && queries != databases.size()) {
+    throw CLI::ValidationError(
+        "--query",
+        fmt::format("{} queries for {} databases; give one for each, in their order, or a single one "
+                    "for all",
+                    queries, databases.size()));
+  }
+  for (size_t i = 0; i < std::max(queries, databases.size()); ++i) {
+    IdInput input = databases[databases.size() == 1 ? 0 : i];
+    input.query = words.queries[queries == 1 ? 0 : i];
+    input.parameters.assign(words.parameters.begin(), words.parameters.end());
+    words.change.inputs.push_back(std::move(input));
+  }
+}
+
+void FinishInputs(ChangeWords& words) {
+  words.places.insert(words.places.end(), words.from.begin(), words.from.end());
+  if (std::count(words.places.begin(), words.places.end(), "-") > 1)
+    throw CLI::ValidationError("-", "standard input can be read only once");
+  std::vector<IdInput> databases;
+  for (const std::string& place : words.places) {
+    IdInput input{.place = place,
+                  .shape = {.format = words.format.value_or(IdFormatOf(place)), .field = words.field},
+                  .longest_silence = words.longest_silence};
+    (IsDatabase(input) ? databases : words.change.inputs).push_back(std::move(input));
+  }
+  AddDatabases(databases, words);
+}
+
+void FinishIds(ChangeWords& words) {
+  for (const std::string& text : words.ids) {
+    const std::optional<uint64_t> id = ParseId(text);
+    if (!id.has_value()) {
+      throw CLI::ValidationError(
+          fmt::format("\"{}\" is not an id: that is a whole number from 0 to 18446744073709551615", text));
+    }
+    words.change.ids.push_back(*id);
+  }
+}
+
+void OnChangeParsed(CLI::App* app, SegmentCommand& command, std::shared_ptr<ChangeWords> words,
+                    const char* needed) {
+  app->callback([&command, words = std::move(words), needed] {
+    if (words->ids.empty() && words->places.empty() && words->from.empty()) throw CLI::RequiredError(needed);
+    FinishIds(*words);
+    FinishInputs(*words);
+    command = words->change;
+  });
 }
 
 void AddOrRemove(CLI::App* segment, SegmentCommand& command, SegmentChangeCommand::Kind kind,
                  const char* name, const char* description, const char* examples) {
   CLI::App* app = segment->add_subcommand(name, description);
   Extend(app, std::string(kChangeFooter) + examples);
-  auto words = std::make_shared<SegmentChangeCommand>();
-  auto texts = std::make_shared<std::vector<std::string>>();
-  auto format = std::make_shared<std::optional<IdFormat>>();
-  words->kind = kind;
-  AddName(app, words->segment);
-  app->add_option("IDS", *texts, "The ids");
-  app->add_option("--from", words->file, "Read the ids of this file; - reads standard input")
-      ->type_name("FILE");
-  AddChange(app, *words, *format);
-  OnParsed(app, command, words, [texts, format](SegmentChangeCommand& change) {
-    if (texts->empty() && change.file.empty()) throw CLI::RequiredError("IDS or --from");
-    for (const std::string& text : *texts) {
-      const std::optional<uint64_t> id = ParseId(text);
-      if (!id.has_value()) {
-        throw CLI::ValidationError(
-            fmt::format("\"{}\" is not an id: that is a whole number from 0 to 18446744073709551615", text));
-      }
-      change.ids.push_back(*id);
-    }
-    FinishFormat(change, *format);
-  });
+  auto words = std::make_shared<ChangeWords>();
+  words->change.kind = kind;
+  AddName(app, words->change.segment);
+  app->add_option("IDS", words->ids, "The ids");
+  AddChange(app, *words);
+  OnChangeParsed(app, command, words, "IDS or --from");
 }
 
 void AddLoad(CLI::App* segment, SegmentCommand& command) {
-  CLI::App* app = segment->add_subcommand("load", "Replace a segment by the ids of a file, or make it");
+  CLI::App* app =
+      segment->add_subcommand("load", "Replace a segment by the ids of files and databases, or make it");
   Extend(app, std::string(kChangeFooter) +
-                  "  thermocline segment load bought:2025 buyers.txt\n"
+                  "  thermocline segment load bought:2025 buyers.txt more-buyers.txt\n"
                   "  thermocline segment load city:ny users.ndjson --field user_id\n"
-                  "  mysql -Ne 'select id from users' shop | thermocline segment load users - --append\n");
-  auto words = std::make_shared<SegmentChangeCommand>();
-  auto format = std::make_shared<std::optional<IdFormat>>();
-  words->kind = SegmentChangeCommand::Kind::kLoad;
-  AddName(app, words->segment);
-  app->add_option("FILE", words->file, "The file of ids; - reads standard input")->required();
+                  "  thermocline segment load city:ny --from postgresql://reader@db.example/shop \\\n"
+                  "      --query 'select id from users where city = $1' --param 'New York'\n"
+                  "  thermocline segment load users --from mysql://reader@db.example/shop \\\n"
+                  "      --query 'select id from users where id % 2 = 0' --query 'select id from users where "
+                  "id % 2 = 1'\n"
+                  "  some-program | thermocline segment load users - --append\n");
+  auto words = std::make_shared<ChangeWords>();
+  words->change.kind = SegmentChangeCommand::Kind::kLoad;
+  AddName(app, words->change.segment);
+  app->add_option("FILE", words->places, "Files of ids; - reads standard input");
   app->add_flag_callback(
-      "--append", [words] { words->kind = SegmentChangeCommand::Kind::kAdd; },
+      "--append", [words] { words->change.kind = SegmentChangeCommand::Kind::kAdd; },
       "Add to the segment instead of replacing it");
-  AddChange(app, *words, *format);
-  OnParsed(app, command, words, [format](SegmentChangeCommand& change) { FinishFormat(change, *format); });
+  AddChange(app, *words);
+  OnChangeParsed(app, command, words, "FILE or --from");
 }
 
 void AddQuery(CLI::App* segment, SegmentCommand& command) {

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
-#include "client/cli/id_reader.h"
+#include "client/cli/id_inputs.h"
 #include "client/segments.h"
 
 namespace CLI {
@@ -20,8 +22,7 @@ struct SegmentChangeCommand {
   Kind kind = Kind::kAdd;
   std::string segment;
   std::vector<uint64_t> ids;
-  std::string file;  // of more ids; empty: none
-  IdShape shape;     // of the file
+  std::vector<IdInput> inputs;  // of more ids, all read at once
   bool stop_on_error = false;
   SegmentChangeOptions options;
 };

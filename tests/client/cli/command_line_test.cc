@@ -112,17 +112,43 @@ TEST(CommandLine, UnderstandsSegmentChanges) {
   change = ParseSegment<SegmentChangeCommand>(
       {"remove", "s", "--from", "f.csv", "--field", "u", "--timeout", "2s"});
   EXPECT_EQ(change.kind, Kind::kRemove);
-  EXPECT_EQ(change.file, "f.csv");
-  EXPECT_EQ(change.shape.format, IdFormat::kCsv);
-  EXPECT_EQ(change.shape.field, "u");
+  ASSERT_EQ(change.inputs.size(), 1U);
+  EXPECT_EQ(change.inputs[0].place, "f.csv");
+  EXPECT_EQ(change.inputs[0].shape.format, IdFormat::kCsv);
+  EXPECT_EQ(change.inputs[0].shape.field, "u");
   EXPECT_EQ(change.options.timeout, milliseconds(2000));
   change =
       ParseSegment<SegmentChangeCommand>({"load", "s", "f.csv", "--format", "lines", "--on-error", "stop"});
   EXPECT_EQ(change.kind, Kind::kLoad);
-  EXPECT_EQ(change.shape.format, IdFormat::kLines);
-  EXPECT_EQ(change.shape.field, "id");
+  ASSERT_EQ(change.inputs.size(), 1U);
+  EXPECT_EQ(change.inputs[0].shape.format, IdFormat::kLines);
+  EXPECT_EQ(change.inputs[0].shape.field, "id");
   EXPECT_TRUE(change.stop_on_error);
   EXPECT_EQ(ParseSegment<SegmentChangeCommand>({"load", "s", "-", "--append"}).kind, Kind::kAdd);
+}
+
+TEST(CommandLine, PairsDatabasesWithQueries) {
+  const auto inputs = [](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"load", "s"});
+    std::vector<std::string> texts;
+    for (const IdInput& input : ParseSegment<SegmentChangeCommand>(arguments).inputs) {
+      texts.push_back(input.place + " " + input.query);
+      for (const auto& value : input.parameters) texts.back() += " " + *value;
+    }
+    return texts;
+  };
+  const std::string a = "postgresql://a";
+  const std::string b = "mysql://b";
+  EXPECT_THAT(inputs({"f", "--from", a, "--query", "q", "--from", "g", "--from", b, "--query", "r"}),
+              ::testing::ElementsAre("f ", "g ", a + " q", b + " r"));
+  EXPECT_THAT(inputs({"--from", a, "--from", b, "--query", "q", "--param", "1", "--param=-2"}),
+              ::testing::ElementsAre(a + " q 1 -2", b + " q 1 -2"));
+  EXPECT_THAT(inputs({b, "--query", "q", "--query", "r"}), ::testing::ElementsAre(b + " q", b + " r"));
+  const auto added = ParseSegment<SegmentChangeCommand>(
+      {"add", "s", "--from", a, "--query", "q", "7", "8", "--longest-silence", "2s"});
+  EXPECT_EQ(added.ids, (std::vector<uint64_t>{7, 8}));
+  ASSERT_EQ(added.inputs.size(), 1U);
+  EXPECT_EQ(added.inputs[0].longest_silence, milliseconds(2000));
 }
 
 TEST(CommandLine, UnderstandsSegmentQueries) {
@@ -154,6 +180,13 @@ TEST(CommandLine, NamesMistakesAboutSegments) {
   EXPECT_THAT(Refusal({"segment", "add", "s", "1", "x"}), HasSubstr("\"x\" is not an id"));
   EXPECT_THAT(Refusal({"segment", "add", "s", "18446744073709551616"}), HasSubstr("is not an id"));
   EXPECT_THAT(Refusal({"segment", "load", "s"}), HasSubstr("FILE"));
+  EXPECT_THAT(Refusal({"segment", "load", "s", "-", "--from", "-"}), HasSubstr("only once"));
+  EXPECT_THAT(Refusal({"segment", "load", "s", "f", "--query", "q"}), HasSubstr("needs a database"));
+  EXPECT_THAT(Refusal({"segment", "load", "s", "f", "--param", "1"}), HasSubstr("needs a --query"));
+  EXPECT_THAT(Refusal({"segment", "load", "s", "--from", "mysql://h"}), HasSubstr("--query"));
+  EXPECT_THAT(Refusal({"segment", "load", "s", "mysql://h", "mysql://i", "--query", "1", "--query", "2",
+                       "--query", "3"}),
+              HasSubstr("3 queries for 2 databases"));
   EXPECT_THAT(Refusal({"segment", "query", "a", "b"}), HasSubstr("b"));
   EXPECT_THAT(Refusal({"segment", "query", "a", "--after", "-1"}), HasSubstr("\"-1\" is not a whole number"));
   EXPECT_THAT(Refusal({"segment", "values", "a"}), HasSubstr("--key"));

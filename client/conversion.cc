@@ -158,6 +158,38 @@ ServerStats::Segments ToSegments(const v1::SegmentsStats& wire) {
   return segments;
 }
 
+ServerStats::ObjectStore ToObjectStore(const v1::ObjectStoreStats& wire) {
+  ServerStats::ObjectStore store{
+      .url = wire.url(),
+      .requests = wire.requests(),
+      .retries = wire.retries(),
+      .failures = wire.failures(),
+      .bytes_sent = wire.bytes_sent(),
+      .bytes_received = wire.bytes_received(),
+      .connections = wire.connections(),
+      .waiting = wire.waiting(),
+      .upload_buffer_bytes = wire.upload_buffer_bytes(),
+      .last_failure = wire.last_failure(),
+      .seconds_since_failure = std::nullopt,
+      .cache = std::nullopt,
+  };
+  if (wire.has_seconds_since_failure()) store.seconds_since_failure = wire.seconds_since_failure();
+  if (!wire.has_cache()) return store;
+  const v1::ObjectStoreStats::Cache& cache = wire.cache();
+  store.cache = ServerStats::ObjectStore::Cache{
+      .limit_bytes = cache.limit_bytes(),
+      .disk_bytes = cache.disk_bytes(),
+      .hits = cache.hits(),
+      .shared = cache.shared(),
+      .misses = cache.misses(),
+      .evictions = cache.evictions(),
+      .damaged = cache.damaged(),
+      .disk_failures = cache.disk_failures(),
+      .last_disk_failure = cache.last_disk_failure(),
+  };
+  return store;
+}
+
 }  // namespace
 
 absl::Status CheckKey(std::string_view key) {
@@ -235,6 +267,7 @@ ServerStats ToStats(const v1::StatsResponse& response) {
       .segments = std::nullopt,
   };
   if (response.has_segments()) stats.segments = ToSegments(response.segments());
+  if (response.has_object_store()) stats.object_store = ToObjectStore(response.object_store());
   return stats;
 }
 

@@ -126,6 +126,34 @@ struct ServerStats {
     std::vector<Work> running;
   };
   std::optional<Segments> segments;  // nullopt: the server has no segments
+
+  // An S3 store and the cache in front of it; counters since the start.
+  struct ObjectStore {
+    struct Cache {
+      uint64_t limit_bytes = 0;
+      uint64_t disk_bytes = 0;
+      uint64_t hits = 0;
+      uint64_t shared = 0;
+      uint64_t misses = 0;
+      uint64_t evictions = 0;
+      uint64_t damaged = 0;
+      uint64_t disk_failures = 0;
+      std::string last_disk_failure;
+    };
+    std::string url;  // of the files of segments; empty: only exports go there
+    uint64_t requests = 0;
+    uint64_t retries = 0;
+    uint64_t failures = 0;
+    uint64_t bytes_sent = 0;
+    uint64_t bytes_received = 0;
+    uint64_t connections = 0;  // these three: now
+    uint64_t waiting = 0;
+    uint64_t upload_buffer_bytes = 0;
+    std::string last_failure;
+    std::optional<uint64_t> seconds_since_failure;
+    std::optional<Cache> cache;  // nullopt: there is none
+  };
+  std::optional<ObjectStore> object_store;  // nullopt: the server uses no S3
 };
 
 // What compaction that was asked for has done, as Admin.Compact tells. All zero: there was nothing to gain.

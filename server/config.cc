@@ -55,6 +55,8 @@ struct Texts {
   std::string segment_memory = "auto";
   std::string segment_results = "1GiB";
   std::string segment_result_lifetime = "1h";
+  ObjectsTexts objects;
+  std::string sources;
   std::string block_size = "0";
   std::string flush_interval = "100ms";
   std::string disk_reads = "auto";
@@ -247,6 +249,8 @@ absl::StatusOr<Config> Understand(const Texts& texts) {
   status.Update(ReadMemory(texts.memory, config));
   status.Update(ReadSegmentMemory(texts.segment_memory, config));
   status.Update(ReadSegmentResults(texts, config));
+  status.Update(ReadObjects(texts.objects, config.objects));
+  config.sources_file = texts.sources;
   status.Update(ReadBlockSize(texts.block_size, config));
   status.Update(ReadFlushInterval(texts.flush_interval, config));
   status.Update(ReadDiskReads(texts.disk_reads, config));
@@ -289,6 +293,11 @@ void Describe(CLI::App& app, Texts& texts) {
       "0 keeps none.");
   add("--segment-result-lifetime", texts.segment_result_lifetime, "TIME",
       "How long such a result is kept: 1s to 720h.");
+  add("--sources", texts.sources, "FILE",
+      "Queries to databases that may stand in expressions, as\n"
+      "source:orders(\"2025-01-01\"): a JSON file of their URLs and\n"
+      "statements (see the README).");
+  DescribeObjects(add, texts.objects);
   add("--block-size", texts.block_size, "SIZE",
       "Size of the log's files, for a new data directory: a power of\n"
       "two from 64KiB to 64MiB; 0 chooses it from --memory. It bounds\n"
@@ -347,7 +356,9 @@ std::string Explain(const CLI::ParseError& error, const CLI::App& app) {
     }
     return fmt::format(
         "config file {}: unknown key '{}'; known are listen, data, memory, segment-memory, "
-        "segment-results, segment-result-lifetime, block-size, flush-interval, disk-reads, read-threads, "
+        "segment-results, segment-result-lifetime, sources, segment-store, segment-cache, s3-endpoint, "
+        "s3-region, s3-addressing, s3-profile, s3-access-key, s3-secret-key, s3-ca-file, block-size, "
+        "flush-interval, disk-reads, read-threads, "
         "io-threads, tls-cert, tls-key, tls-client-ca and log-level",
         file, key);
   }

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 
+#include "server/objects_config.h"
 #include "storage/disk_reads.h"
 
 namespace thermocline::server {
@@ -23,6 +24,8 @@ struct Config {
   uint64_t segment_memory_bytes = uint64_t{64} << 20;  // of them, for segments; 0: none are served
   uint64_t segment_result_bytes = uint64_t{1} << 30;   // on the disk; 0: no results are kept
   std::chrono::milliseconds segment_result_lifetime{3'600'000};
+  ObjectsConfig objects;     // where the files of segments live
+  std::string sources_file;  // of what may stand in expressions; empty: nothing
   uint32_t block_bytes = 0;  // 0: chosen from the memory
   std::chrono::milliseconds flush_interval{100};
   storage::DiskReadsChoice disk_reads = storage::DiskReadsChoice::kAuto;

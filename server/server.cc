@@ -8,6 +8,7 @@
 #include <sched.h>
 
 #include "server/heap.h"
+#include "server/sources.h"
 #include "storage/options.h"
 
 namespace thermocline::server {
@@ -37,6 +38,15 @@ int ProcessorCount() {
   CPU_ZERO(&allowed);
   if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1;
   return std::max(CPU_COUNT(&allowed), 1);
+}
+
+// What S3 and its cache get of the memory of segments.
+constexpr uint64_t kObjectsPart = 4;
+constexpr uint64_t kMaxObjectsMemory = uint64_t{256} << 20;
+
+uint64_t ObjectMemory(const Config& config) {
+  if (config.objects.url.empty()) return 0;
+  return std::clamp(config.segment_memory_bytes / kObjectsPart, kMinObjectsMemory, kMaxObjectsMemory);
 }
 
 }  // namespace
@@ -93,13 +103,26 @@ absl::Status Server::OpenSegments(const Config& config) {
     return absl::Status(status.code(),
                         fmt::format("cannot open {}: {}", what, std::string(status.message())));
   };
-  const std::string object_directory = config.data_directory + "/objects";
-  absl::StatusOr<std::unique_ptr<storage::ObjectStore>> objects =
-      storage::OpenDirectoryStore(object_directory, files_, *disk_reads_);
-  if (!objects.ok()) return cannot_open("the objects of the segments, " + object_directory, objects.status());
+  const uint64_t object_bytes = ObjectMemory(config);
+  if (object_bytes > 0 && options.memory_bytes < object_bytes + storage::kMinSegmentMemoryBytes) {
+    return absl::InvalidArgumentError(fmt::format(
+        "--segment-memory {} is not enough with S3, whose client and cache take {} of it: give {} or more",
+        FormatSize(options.memory_bytes), FormatSize(object_bytes),
+        FormatSize(object_bytes + storage::kMinSegmentMemoryBytes)));
+  }
+  options.memory_bytes -= object_bytes;
+  storage::SegmentSource source;
+  if (!config.sources_file.empty()) {
+    absl::StatusOr<storage::SegmentSource> read = ReadSources(config.sources_file);
+    if (!read.ok()) return read.status();
+    source = *std::move(read);
+  }
+  absl::StatusOr<std::unique_ptr<SegmentObjects>> objects =
+      SegmentObjects::Open(config.objects, config.data_directory, object_bytes, files_, *disk_reads_);
+  if (!objects.ok()) return objects.status();
   objects_ = *std::move(objects);
-  absl::StatusOr<std::unique_ptr<storage::Segments>> segments =
-      storage::Segments::Open(options, {files_, clock_, *objects_, queries_, segment_changes_, outside_, {}});
+  absl::StatusOr<std::unique_ptr<storage::Segments>> segments = storage::Segments::Open(
+      options, {files_, clock_, objects_->store(), queries_, segment_changes_, outside_, std::move(source)});
   if (!segments.ok()) return cannot_open("the segments, " + options.directory, segments.status());
   segments_ = *std::move(segments);
   return absl::OkStatus();
@@ -108,7 +131,7 @@ absl::Status Server::OpenSegments(const Config& config) {
 absl::Status Server::Serve(const Config& config) {
   key_value_ = std::make_unique<KeyValueService>(*engine_, clock_);
   segments_service_ = std::make_unique<SegmentsService>(segments_.get(), *engine_, reads_);
-  admin_ = std::make_unique<AdminService>(*engine_, segments_.get());
+  admin_ = std::make_unique<AdminService>(*engine_, segments_.get(), objects_.get());
   GrpcEndpoint::Options options;
   options.host = config.host;
   options.port = config.port;

@@ -9,6 +9,7 @@
 
 #include "server/config.h"
 #include "server/grpc_endpoint.h"
+#include "server/segment_objects.h"
 #include "server/service/admin.h"
 #include "server/service/key_value.h"
 #include "server/service/segments.h"
@@ -61,7 +62,7 @@ class Server {
   storage::ThreadPool outside_;  // waits for others
   std::unique_ptr<storage::DiskReads> disk_reads_;
   std::unique_ptr<storage::Engine> engine_;
-  std::unique_ptr<storage::ObjectStore> objects_;
+  std::unique_ptr<SegmentObjects> objects_;
   std::unique_ptr<storage::Segments> segments_;  // nullptr: none are served
   std::unique_ptr<KeyValueService> key_value_;
   std::unique_ptr<SegmentsService> segments_service_;

@@ -46,6 +46,36 @@ ordered_json ToJson(const ServerStats::Segments& segments) {
   };
 }
 
+ordered_json ToJson(const ServerStats::ObjectStore& store) {
+  ordered_json json = {
+      {"url", store.url},
+      {"requests", store.requests},
+      {"retries", store.retries},
+      {"failures", store.failures},
+      {"bytes_sent", store.bytes_sent},
+      {"bytes_received", store.bytes_received},
+      {"connections", store.connections},
+      {"waiting", store.waiting},
+      {"upload_buffer_bytes", store.upload_buffer_bytes},
+      {"last_failure", store.last_failure},
+  };
+  if (store.seconds_since_failure.has_value()) json["seconds_since_failure"] = *store.seconds_since_failure;
+  if (!store.cache.has_value()) return json;
+  const ServerStats::ObjectStore::Cache& cache = *store.cache;
+  json["cache"] = {
+      {"limit_bytes", cache.limit_bytes},
+      {"disk_bytes", cache.disk_bytes},
+      {"hits", cache.hits},
+      {"shared", cache.shared},
+      {"misses", cache.misses},
+      {"evictions", cache.evictions},
+      {"damaged", cache.damaged},
+      {"disk_failures", cache.disk_failures},
+      {"last_disk_failure", cache.last_disk_failure},
+  };
+  return json;
+}
+
 ordered_json ToJson(const ServerStats& stats) {
   ordered_json shares = ordered_json::array();
   for (const auto& share : stats.memory.shares) {
@@ -130,6 +160,7 @@ ordered_json ToJson(const ServerStats& stats) {
         {"checkpoint_failure", checkpoint_failure}}},
   };
   if (stats.segments.has_value()) json["segments"] = ToJson(*stats.segments);
+  if (stats.object_store.has_value()) json["object_store"] = ToJson(*stats.object_store);
   return json;
 }
 
@@ -213,6 +244,33 @@ void PrintSegments(const ServerStats::Segments& segments, std::ostream& out) {
   }
 }
 
+void PrintObjectStore(const ServerStats::ObjectStore& store, std::ostream& out) {
+  out << "object store\n";
+  Line(out, "files of segments", store.url.empty() ? "not there" : store.url);
+  Line(out, "requests",
+       fmt::format("{}, {} of them retries; {} failed", FormatCount(store.requests),
+                   FormatCount(store.retries), FormatCount(store.failures)));
+  Line(out, "sent", FormatBytes(store.bytes_sent));
+  Line(out, "received", FormatBytes(store.bytes_received));
+  Line(out, "now",
+       fmt::format("{} connections, {} requests waiting, {} of uploads", FormatCount(store.connections),
+                   FormatCount(store.waiting), FormatBytes(store.upload_buffer_bytes)));
+  if (store.seconds_since_failure.has_value()) {
+    Line(out, "last failure", fmt::format("{} s ago: {}", *store.seconds_since_failure, store.last_failure));
+  }
+  if (!store.cache.has_value()) return;
+  const ServerStats::ObjectStore::Cache& cache = *store.cache;
+  Line(out, "cache",
+       fmt::format("{} of {} on disk", FormatBytes(cache.disk_bytes), FormatBytes(cache.limit_bytes)));
+  Line(out, "  blocks found", FormatCount(cache.hits + cache.shared));
+  Line(out, "  blocks fetched", FormatCount(cache.misses));
+  Line(out, "  evicted", FormatCount(cache.evictions));
+  if (cache.damaged > 0) Line(out, "  damaged", FormatCount(cache.damaged));
+  if (cache.disk_failures > 0)
+    Line(out, "  disk failures",
+         fmt::format("{}: {}", FormatCount(cache.disk_failures), cache.last_disk_failure));
+}
+
 void PrintSegmentOperations(const ServerStats::Segments& segments, std::ostream& out) {
   out << "segment operations since the start\n";
   Line(out, "queries", FormatCount(segments.queries));
@@ -278,6 +336,7 @@ ExitCode Execute(const StatsCommand&, Context& context) {
   PrintHolding(*stats, out);
   PrintDeepCold(stats->deep_cold, out);
   if (stats->segments.has_value()) PrintSegments(*stats->segments, out);
+  if (stats->object_store.has_value()) PrintObjectStore(*stats->object_store, out);
   PrintOperations(stats->operations, out);
   if (stats->segments.has_value()) PrintSegmentOperations(*stats->segments, out);
   PrintCompaction(stats->compaction, out);

@@ -14,7 +14,7 @@ namespace {
 
 // `segments` may be nullptr.
 void FillMemory(const storage::EngineStats& stats, const storage::SegmentsStats* segments,
-                v1::Memory& memory) {
+                const SegmentObjects* objects, v1::Memory& memory) {
   const auto add_share = [&memory](const char* name, uint64_t used_bytes) {
     v1::Memory::Share& share = *memory.add_shares();
     share.set_name(name);
@@ -31,6 +31,10 @@ void FillMemory(const storage::EngineStats& stats, const storage::SegmentsStats*
   if (segments != nullptr) {
     memory.set_limit_bytes(stats.memory_limit + segments->memory_limit);
     add_share("segments", segments->memory_used);
+  }
+  if (objects != nullptr && objects->memory_bytes() > 0) {
+    memory.set_limit_bytes(memory.limit_bytes() + objects->memory_bytes());
+    add_share("objects", objects->memory_used());
   }
   memory.set_resident_set_bytes(ReadResidentMemory().total_bytes);
   memory.set_cached_records(stats.cached_records);
@@ -132,6 +136,33 @@ void FillSegments(const storage::SegmentsStats& stats, v1::SegmentsStats& segmen
   }
 }
 
+void FillObjectStore(const SegmentObjects& objects, v1::ObjectStoreStats& stats) {
+  const storage::S3Stats s3 = objects.s3()->stats();
+  stats.set_url(objects.url());
+  stats.set_requests(s3.requests);
+  stats.set_retries(s3.retries);
+  stats.set_failures(s3.failures);
+  stats.set_bytes_sent(s3.bytes_sent);
+  stats.set_bytes_received(s3.bytes_received);
+  stats.set_connections(s3.connections);
+  stats.set_waiting(s3.waiting);
+  stats.set_upload_buffer_bytes(s3.buffer_bytes);
+  stats.set_last_failure(s3.last_failure);
+  if (s3.seconds_since_failure.has_value()) stats.set_seconds_since_failure(*s3.seconds_since_failure);
+  if (objects.cache() == nullptr) return;
+  const storage::CachedStoreStats cache = objects.cache()->stats();
+  v1::ObjectStoreStats::Cache& to = *stats.mutable_cache();
+  to.set_limit_bytes(objects.cache_bytes());
+  to.set_disk_bytes(cache.disk_bytes);
+  to.set_hits(cache.hits);
+  to.set_shared(cache.shared);
+  to.set_misses(cache.misses);
+  to.set_evictions(cache.evictions);
+  to.set_damaged(cache.rotten);
+  to.set_disk_failures(cache.disk_failures);
+  to.set_last_disk_failure(cache.last_disk_failure);
+}
+
 }  // namespace
 
 void AdminService::Stats(const v1::StatsRequest&, v1::StatsResponse* response) {
@@ -141,7 +172,9 @@ void AdminService::Stats(const v1::StatsRequest&, v1::StatsResponse* response) {
     segments = segments_->Stats();
     FillSegments(*segments, *response->mutable_segments());
   }
-  FillMemory(stats, segments ? &*segments : nullptr, *response->mutable_memory());
+  FillMemory(stats, segments ? &*segments : nullptr, objects_, *response->mutable_memory());
+  if (objects_ != nullptr && objects_->s3() != nullptr)
+    FillObjectStore(*objects_, *response->mutable_object_store());
   FillLog(stats, *response->mutable_log());
   FillIndex(stats, *response->mutable_index());
   FillOperations(stats, *response->mutable_operations());

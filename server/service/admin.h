@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "server/segment_objects.h"
 #include "storage/engine.h"
 #include "storage/segments.h"
 #include "thermocline/v1/admin.pb.h"
@@ -15,10 +16,10 @@ namespace thermocline::server {
 // The methods of admin.proto (which says what they mean), whatever brings the messages. Thread-safe.
 class AdminService {
  public:
-  // `segments` may be nullptr: there are none. Both must outlive the service and every operation. Uptime
-  // counts from here.
-  AdminService(storage::Engine& engine, const storage::Segments* segments)
-      : engine_(engine), segments_(segments), started_(std::chrono::steady_clock::now()) {}
+  // `segments` and `objects` may be nullptr: there are none. All must outlive the service and every
+  // operation. Uptime counts from here.
+  AdminService(storage::Engine& engine, const storage::Segments* segments, const SegmentObjects* objects)
+      : engine_(engine), segments_(segments), objects_(objects), started_(std::chrono::steady_clock::now()) {}
 
   void Stats(const v1::StatsRequest& request, v1::StatsResponse* response);
 
@@ -33,6 +34,7 @@ class AdminService {
  private:
   storage::Engine& engine_;
   const storage::Segments* const segments_;
+  const SegmentObjects* const objects_;
   const std::chrono::steady_clock::time_point started_;
 };
 

@@ -303,7 +303,7 @@ TEST_F(SegmentsTest, StoresListsDescribesAndDrops) {
 
 TEST_F(SegmentsTest, AdminTellsOfThem) {
   Load("a", Range(0, 1000));
-  AdminService admin(store_.engine(), segments_.get());
+  AdminService admin(store_.engine(), segments_.get(), nullptr);
   auto reader = service_->Query(QueryOf("a"));
   ASSERT_TRUE(reader.ok()) << reader.status();
   v1::QueryResponse page;

@@ -25,7 +25,7 @@ TestStore::TestStore(uint64_t memory_bytes, uint32_t block_bytes) {
   }
   engine_ = *std::move(engine);
   key_value_ = std::make_unique<KeyValueService>(*engine_, clock_);
-  admin_ = std::make_unique<AdminService>(*engine_, nullptr);
+  admin_ = std::make_unique<AdminService>(*engine_, nullptr, nullptr);
 }
 
 TestStore::~TestStore() { Settle(); }

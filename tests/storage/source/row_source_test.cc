@@ -105,8 +105,13 @@ TEST_P(SourceTest, HoldsABatchOfMillionsOfRows) {
   }
   EXPECT_EQ(rows->rows(), kRows);
   EXPECT_EQ(sum, kRows * (kRows + 1) / 2);
-  // The result has more than 100 MB.
-  EXPECT_LT(most - before, 4U << 20);
+  // The result has more than 100 MB. AddressSanitizer keeps what was freed, and that is every row in turn.
+#ifdef __SANITIZE_ADDRESS__
+  constexpr uint64_t kMostGrowth = uint64_t{512} << 20;
+#else
+  constexpr uint64_t kMostGrowth = uint64_t{4} << 20;
+#endif
+  EXPECT_LT(most - before, kMostGrowth);
   fmt::print("grown by {} KiB\n", (most - before) >> 10);
 }
 

@@ -192,7 +192,7 @@ class Bench {
     options.directory = scratch_->Path("segments");
     options.memory_bytes = flags_.memory_bytes;
     options.result_bytes = 0;
-    auto segments = Segments::Open(options, {files_, clock_, *objects_, executor_, executor_});
+    auto segments = Segments::Open(options, {files_, clock_, *objects_, executor_, executor_, executor_});
     if (!segments.ok()) return segments.status();
     segments_ = *std::move(segments);
     return absl::OkStatus();

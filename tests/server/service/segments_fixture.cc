@@ -49,7 +49,7 @@ SegmentsFixture::SegmentsFixture() {
   storage::SegmentsOptions options;
   options.directory = "/segments";
   options.memory_bytes = kSegmentMemory;
-  auto segments = storage::Segments::Open(options, {store_.disk(), store_.clock(), objects_, executor_, executor_});
+  auto segments = storage::Segments::Open(options, {store_.disk(), store_.clock(), objects_, executor_, executor_, executor_});
   if (!segments.ok()) ADD_FAILURE() << segments.status();
   segments_ = *std::move(segments);
   service_ = std::make_unique<SegmentsService>(segments_.get(), store_.engine(), executor_);

@@ -50,7 +50,7 @@ class SegmentsTest : public ::testing::Test {
 
   void Open() {
     segments_ = nullptr;
-    auto opened = Segments::Open(options_, {files_, clock_, objects_, executor_, executor_});
+    auto opened = Segments::Open(options_, {files_, clock_, objects_, executor_, executor_, executor_});
     ASSERT_TRUE(opened.ok()) << opened.status();
     segments_ = *std::move(opened);
   }

@@ -348,7 +348,8 @@ class Segments {
   // Begins an export; `done` is called later, on the executor of exports, when both objects are finished or
   // it has failed. `create` begins one of the objects, may wait for the store, is called there too, and
   // destroyed before `done` is called; what it fails with is the export's failure. All exports together take
-  // at most half of the memory that queries have, in line, each as long as it takes.
+  // at most half of the memory that queries have (or one of them alone what it needs), in line, each as long
+  // as it takes.
   using CreateObject = absl::AnyInvocable<absl::StatusOr<std::unique_ptr<ObjectWriter>>(SegmentExportObject)>;
   using ExportDone = absl::AnyInvocable<void(absl::StatusOr<SegmentExportResult>)>;
   std::unique_ptr<SegmentExport> Export(std::string_view expression, const SegmentExportOptions& options,

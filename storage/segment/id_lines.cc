@@ -1,24 +1,27 @@
 #include "storage/segment/id_lines.h"
 
 #include <array>
-#include <charconv>
 #include <cstring>
 
 namespace thermocline::storage::segment {
 namespace {
 
-using FourDigits = std::array<char, 4>;
+constexpr size_t kDigits = 4;
 
-constexpr std::array<FourDigits, 10'000> MakeFourDigits() {
-  std::array<FourDigits, 10'000> table{};
-  for (size_t i = 0; i < table.size(); ++i) {
-    size_t rest = i;
-    for (size_t digit = 4; digit-- > 0; rest /= 10) table[i][digit] = static_cast<char>('0' + rest % 10);
+// The digits of 0000 to 9999, one after the other.
+constexpr std::array<char, 40'000> MakeDigits() {
+  std::array<char, 40'000> table{};
+  for (size_t number = 0; number < 10'000; ++number) {
+    size_t rest = number;
+    for (size_t digit = kDigits; digit-- > 0; rest /= 10)
+      table[number * kDigits + digit] = static_cast<char>('0' + rest % 10);
   }
   return table;
 }
 
-constexpr std::array<FourDigits, 10'000> kFourDigits = MakeFourDigits();
+constexpr std::array<char, 40'000> kTable = MakeDigits();
+
+const char* DigitsOf(uint64_t number) { return kTable.data() + number * kDigits; }
 
 }  // namespace
 
@@ -31,22 +34,33 @@ char* IdLines::Write(std::span<const uint64_t> ids, char* out) {
     }
     std::memcpy(out, common_, sizeof common_);
     out += common_bytes_;
-    std::memcpy(out, kFourDigits[low].data(), sizeof(FourDigits));
-    out[4] = '\n';
-    out += 5;
+    std::memcpy(out, DigitsOf(low), kDigits);
+    out[kDigits] = '\n';
+    out += kDigits + 1;
   }
   return out;
 }
 
 char* IdLines::WriteFirst(uint64_t id, char* out) {
-  base_ = id - id % kSpan;
-  char* end = std::to_chars(out, out + kMaxLineBytes, id).ptr;
-  if (base_ != 0) {
-    common_bytes_ = static_cast<size_t>(end - out) - sizeof(FourDigits);
-    std::memcpy(common_, out, common_bytes_);
+  std::array<uint64_t, 5> groups;  // of four digits, the lowest first
+  size_t count = 0;
+  for (uint64_t rest = id; count == 0 || rest > 0; rest /= kSpan) groups[count++] = rest % kSpan;
+  const uint64_t highest = groups[--count];
+  const size_t digits = size_t{1} + (highest >= 10) + (highest >= 100) + (highest >= 1000);
+  const char* const begin = out;
+  std::memcpy(out, DigitsOf(highest) + kDigits - digits, digits);
+  out += digits;
+  base_ = 0;
+  for (; count > 0; out += kDigits) {
+    if (count == 1) {
+      base_ = id - groups[0];
+      common_bytes_ = static_cast<size_t>(out - begin);
+      std::memcpy(common_, begin, common_bytes_);
+    }
+    std::memcpy(out, DigitsOf(groups[--count]), kDigits);
   }
-  *end++ = '\n';
-  return end;
+  *out++ = '\n';
+  return out;
 }
 
 }  // namespace thermocline::storage::segment

@@ -18,6 +18,8 @@ constexpr std::chrono::seconds kTrimInterval(1);
 constexpr int kQueryThreads = 8;
 // Each waits for a sync, which they share.
 constexpr int kChangeThreads = 8;
+// Each writes what one job has found, and waits for a disk or another store: as many as jobs run at once.
+constexpr int kExportThreads = 8;
 // How much threads leave to those that answer clients: compaction nearly all, queries nine tenths.
 constexpr int kGivesWay = 19;
 constexpr int kGivesWayABit = 10;
@@ -45,6 +47,7 @@ Server::Server(const Config& config)
       background_("background", 1, kGivesWay),
       queries_("query", kQueryThreads, kGivesWayABit),
       segment_changes_("change", kChangeThreads),
+      exports_("export", kExportThreads, kGivesWayABit),
       heap_("heap", 1) {}
 
 Server::~Server() = default;
@@ -53,6 +56,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config) {
   std::unique_ptr<Server> server(new Server(config));
   if (absl::Status status = server->Open(config); !status.ok()) return status;
   if (absl::Status status = server->OpenSegments(config); !status.ok()) return status;
+  if (absl::Status status = server->OpenExports(config); !status.ok()) return status;
   if (absl::Status status = server->Serve(config); !status.ok()) return status;
   server->TrimHeapForEver();
   return server;
@@ -96,15 +100,29 @@ absl::Status Server::OpenSegments(const Config& config) {
   if (!objects.ok()) return cannot_open("the objects of the segments, " + object_directory, objects.status());
   objects_ = *std::move(objects);
   absl::StatusOr<std::unique_ptr<storage::Segments>> segments =
-      storage::Segments::Open(options, {files_, clock_, *objects_, queries_, segment_changes_});
+      storage::Segments::Open(options, {files_, clock_, *objects_, queries_, segment_changes_, exports_});
   if (!segments.ok()) return cannot_open("the segments, " + options.directory, segments.status());
   segments_ = *std::move(segments);
   return absl::OkStatus();
 }
 
+absl::Status Server::OpenExports(const Config& config) {
+  if (segments_ == nullptr) return absl::OkStatus();
+  // An object store of its own goes here: BucketObjects of its client, instead of nullptr.
+  absl::StatusOr<std::unique_ptr<ExportTargets>> targets =
+      ExportTargets::Open(config.export_to, files_, /*buckets=*/nullptr);
+  if (!targets.ok()) {
+    return absl::Status(targets.status().code(), fmt::format("cannot export where --export-to says: {}",
+                                                             std::string(targets.status().message())));
+  }
+  export_targets_ = *std::move(targets);
+  jobs_ = std::make_unique<Jobs>(*segments_, *export_targets_, clock_, reads_);
+  return absl::OkStatus();
+}
+
 absl::Status Server::Serve(const Config& config) {
   key_value_ = std::make_unique<KeyValueService>(*engine_, clock_);
-  segments_service_ = std::make_unique<SegmentsService>(segments_.get(), *engine_, reads_);
+  segments_service_ = std::make_unique<SegmentsService>(segments_.get(), jobs_.get(), *engine_, reads_);
   admin_ = std::make_unique<AdminService>(*engine_, segments_.get());
   GrpcEndpoint::Options options;
   options.host = config.host;
@@ -133,7 +151,10 @@ void Server::TrimHeapForEver() {
 }
 
 absl::Status Server::Stop(std::chrono::milliseconds patience) {
+  // First, so that those who watch jobs learn of it.
+  if (jobs_ != nullptr) jobs_->Stop();
   endpoint_->Stop(patience);
+  jobs_ = nullptr;
   absl::Status status = segments_ == nullptr ? absl::OkStatus() : segments_->Close();
   status.Update(engine_->Close());
   return status;

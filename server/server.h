@@ -8,8 +8,10 @@
 #include "absl/status/statusor.h"
 
 #include "server/config.h"
+#include "server/export_targets.h"
 #include "server/grpc_endpoint.h"
 #include "server/service/admin.h"
+#include "server/service/jobs.h"
 #include "server/service/key_value.h"
 #include "server/service/segments.h"
 #include "storage/disk_reads.h"
@@ -47,6 +49,7 @@ class Server {
 
   absl::Status Open(const Config& config);
   absl::Status OpenSegments(const Config& config);
+  absl::Status OpenExports(const Config& config);
   absl::Status Serve(const Config& config);
   void TrimHeapForEver();
 
@@ -58,10 +61,13 @@ class Server {
   storage::ThreadPool background_;
   storage::ThreadPool queries_;  // of segments
   storage::ThreadPool segment_changes_;
+  storage::ThreadPool exports_;
   std::unique_ptr<storage::DiskReads> disk_reads_;
   std::unique_ptr<storage::Engine> engine_;
   std::unique_ptr<storage::ObjectStore> objects_;
   std::unique_ptr<storage::Segments> segments_;  // nullptr: none are served
+  std::unique_ptr<ExportTargets> export_targets_;
+  std::unique_ptr<Jobs> jobs_;  // nullptr: no segments are served
   std::unique_ptr<KeyValueService> key_value_;
   std::unique_ptr<SegmentsService> segments_service_;
   std::unique_ptr<AdminService> admin_;

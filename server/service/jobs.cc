@@ -229,7 +229,7 @@ void Jobs::State::Ended(const RecordPtr& record, const absl::StatusOr<storage::S
     } else {
       job.set_stage(v1::Job::FAILED);
       job.set_failure_code(ExportWireCode(result.status()));
-      job.set_failure(Beginning(result.status().message(), kShownFailureBytes));
+      job.set_failure(Beginning(std::string(result.status().message()), kShownFailureBytes));
     }
     --running_;
     watches = Close(record);

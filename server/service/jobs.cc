@@ -73,7 +73,7 @@ double Part(uint64_t part, uint64_t whole) {
 void FillJob(const SegmentExportProgress& from, v1::Job& to) {
   to.set_stage(ToStage(from.stage));
   to.set_ids(from.ids);
-  to.set_max_ids(from.query.max_ids);
+  if (from.query.max_ids != 0) to.set_max_ids(from.query.max_ids);
   to.set_bytes(from.bytes);
   to.set_ids_per_second(from.ids_per_second);
   FillProgress(from.query, *to.mutable_progress());
@@ -371,7 +371,7 @@ void Jobs::Export(const v1::ExportRequest& request, absl::AnyInvocable<void(absl
                                const absl::StatusOr<storage::SegmentExplanation>& explanation) mutable {
                              if (!explanation.ok()) return done(explanation.status());
                              const uint64_t most = explanation->plan.max_count;
-                             record->job.set_max_ids(limit == 0 ? most : std::min(limit, most));
+                             record->job.set_max_ids(limit == 0 ? most : std::min<uint64_t>(limit, most));
                              done(state->Admit(record));
                            });
 }

@@ -33,6 +33,33 @@ SegmentPlanStep::Kind ToKind(v1::PlanStep::Kind kind) {
   }
 }
 
+SegmentExportFormat ToFormat(v1::ExportFormat format) {
+  if (format == v1::PACKED) return SegmentExportFormat::kPacked;
+  return format == v1::ID_FILE ? SegmentExportFormat::kIdFile : SegmentExportFormat::kLines;
+}
+
+SegmentJob::Stage ToStage(v1::Job::Stage stage) {
+  using Stage = SegmentJob::Stage;
+  switch (stage) {
+    case v1::Job::WAITING:
+      return Stage::kWaiting;
+    case v1::Job::PLANNING:
+      return Stage::kPlanning;
+    case v1::Job::WRITING:
+      return Stage::kWriting;
+    case v1::Job::FINISHING:
+      return Stage::kFinishing;
+    case v1::Job::DONE:
+      return Stage::kDone;
+    case v1::Job::FAILED:
+      return Stage::kFailed;
+    case v1::Job::CANCELLED:
+      return Stage::kCancelled;
+    default:
+      return Stage::kUnknown;
+  }
+}
+
 SegmentPlanStep ToStep(const v1::PlanStep& wire) {
   SegmentPlanStep step{
       .kind = ToKind(wire.kind()),
@@ -91,6 +118,46 @@ SegmentPlan ToPlan(const v1::ExplainResponse& response) {
   };
   if (response.has_execution()) plan.execution = ToProgress(response.execution());
   return plan;
+}
+
+v1::ExportFormat ToWire(SegmentExportFormat format) {
+  switch (format) {
+    case SegmentExportFormat::kLines:
+      return v1::LINES;
+    case SegmentExportFormat::kPacked:
+      return v1::PACKED;
+    case SegmentExportFormat::kIdFile:
+      return v1::ID_FILE;
+  }
+  return v1::EXPORT_FORMAT_UNSPECIFIED;
+}
+
+SegmentJob ToJob(const v1::Job& wire) {
+  SegmentJob job;
+  job.id = wire.id();
+  job.expression = wire.expression();
+  job.url = wire.url();
+  job.format = ToFormat(wire.format());
+  job.stage = ToStage(wire.stage());
+  job.ids = wire.ids();
+  job.max_ids = wire.max_ids();
+  job.bytes = wire.bytes();
+  job.ids_per_second = wire.ids_per_second();
+  if (wire.has_remaining_ms()) job.remaining = std::chrono::milliseconds(wire.remaining_ms());
+  job.created = ToTime(wire.created_at_ms());
+  if (wire.started_at_ms() != 0) job.started = ToTime(wire.started_at_ms());
+  if (wire.finished_at_ms() != 0) job.finished = ToTime(wire.finished_at_ms());
+  if (job.stage == SegmentJob::Stage::kCancelled) {
+    job.failure = absl::CancelledError(wire.failure());
+  } else if (job.stage == SegmentJob::Stage::kFailed) {
+    // absl numbers its codes as google.rpc.Code does; 0 would be no failure.
+    const auto code = static_cast<absl::StatusCode>(wire.failure_code());
+    job.failure =
+        absl::Status(code == absl::StatusCode::kOk ? absl::StatusCode::kUnknown : code, wire.failure());
+  }
+  job.sha256 = wire.sha256();
+  job.progress = ToProgress(wire.progress());
+  return job;
 }
 
 SegmentInfo ToInfo(const v1::Segment& segment) {

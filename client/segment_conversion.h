@@ -9,6 +9,8 @@ namespace thermocline::conversion {
 SegmentChange ToChange(const v1::ChangeResponse& response);
 SegmentProgress ToProgress(const v1::Progress& progress);
 SegmentPlan ToPlan(const v1::ExplainResponse& response);
+SegmentJob ToJob(const v1::Job& job);
+v1::ExportFormat ToWire(SegmentExportFormat format);
 SegmentInfo ToInfo(const v1::Segment& segment);
 
 }  // namespace thermocline::conversion

@@ -1,10 +1,9 @@
 #include "client/segments.h"
 
 #include <algorithm>
-#include <future>
 #include <utility>
 
-#include "client/call.h"
+#include "client/segment_call.h"
 #include "client/segment_conversion.h"
 #include "client/segment_reader.h"
 #include "client/segment_writer.h"
@@ -17,23 +16,9 @@ namespace {
 using std::chrono::milliseconds;
 using transport::Deadline;
 using transport::Repetition;
-using transport::Transport;
 
 constexpr milliseconds kAsLongAsItTakes = milliseconds::max();
 constexpr uint32_t kSegmentsPerPage = 1000;
-
-// Makes a unary call and waits for its end.
-template <class Request, class Response>
-absl::StatusOr<Response> Await(Transport& transport,
-                               void (SegmentCalls::*method)(grpc::ClientContext*, const Request*, Response*,
-                                                            std::function<void(grpc::Status)>),
-                               Request request, Repetition repetition, Deadline deadline) {
-  std::promise<absl::StatusOr<Response>> promise;
-  transport::Start<SegmentCalls, Request, Response>(
-      transport.in_flight(), transport.segments().async(), method, std::move(request), repetition, deadline,
-      [&promise](absl::StatusOr<Response> response) { promise.set_value(std::move(response)); });
-  return promise.get_future().get();
-}
 
 // A server that cannot be reached is not waited for as long as one that is at work.
 Repetition RepeatWithin(Deadline deadline, milliseconds timeout) {
@@ -115,8 +100,8 @@ absl::StatusOr<SegmentCount> Segments::Count(std::string_view expression,
   request.set_expression(std::string(expression));
   request.set_fresh(options.fresh);
   const Deadline deadline = transport::After(options.timeout.value_or(kAsLongAsItTakes));
-  const auto response = Await(impl_->transport(), &SegmentCalls::Count, std::move(request),
-                              RepeatWithin(deadline, impl_->timeout()), deadline);
+  const auto response = AwaitCall(impl_->transport(), &SegmentCalls::Count, std::move(request),
+                                  RepeatWithin(deadline, impl_->timeout()), deadline);
   if (!response.ok()) return response.status();
   return SegmentCount{response->count(), conversion::ToProgress(response->progress())};
 }
@@ -127,8 +112,8 @@ absl::StatusOr<SegmentPlan> Segments::Explain(std::string_view expression,
   request.set_expression(std::string(expression));
   request.set_execute(options.execute);
   const Deadline deadline = transport::After(options.timeout.value_or(kAsLongAsItTakes));
-  const auto response = Await(impl_->transport(), &SegmentCalls::Explain, std::move(request),
-                              RepeatWithin(deadline, impl_->timeout()), deadline);
+  const auto response = AwaitCall(impl_->transport(), &SegmentCalls::Explain, std::move(request),
+                                  RepeatWithin(deadline, impl_->timeout()), deadline);
   if (!response.ok()) return response.status();
   return conversion::ToPlan(*response);
 }
@@ -144,8 +129,9 @@ absl::StatusOr<SegmentInfo> Segments::Store(std::string_view segment, std::strin
   request.set_segment(std::string(segment));
   request.set_expression(std::string(expression));
   request.set_fresh(options.fresh);
-  const auto response = Await(impl_->transport(), &SegmentCalls::Store, std::move(request),
-                              Repetition{.wait_for_connection = false, .until = Deadline::min()}, deadline);
+  const auto response =
+      AwaitCall(impl_->transport(), &SegmentCalls::Store, std::move(request),
+                Repetition{.wait_for_connection = false, .until = Deadline::min()}, deadline);
   if (!response.ok()) return response.status();
   return conversion::ToInfo(response->segment());
 }
@@ -157,8 +143,8 @@ absl::StatusOr<std::vector<SegmentInfo>> Segments::List(std::string_view prefix,
   request.set_limit(kSegmentsPerPage);
   for (bool more = true; more;) {
     const Deadline deadline = transport::After(impl_->Timeout(options.timeout));
-    const auto page =
-        Await(impl_->transport(), &SegmentCalls::List, request, transport::RepeatUntil(deadline), deadline);
+    const auto page = AwaitCall(impl_->transport(), &SegmentCalls::List, request,
+                                transport::RepeatUntil(deadline), deadline);
     if (!page.ok()) return page.status();
     for (const v1::Segment& segment : page->segments()) segments.push_back(conversion::ToInfo(segment));
     more = page->more();
@@ -175,8 +161,8 @@ absl::StatusOr<std::optional<SegmentInfo>> Segments::Describe(std::string_view s
   v1::DescribeRequest request;
   request.set_segment(std::string(segment));
   const Deadline deadline = transport::After(impl_->Timeout(options.timeout));
-  const auto response = Await(impl_->transport(), &SegmentCalls::Describe, std::move(request),
-                              transport::RepeatUntil(deadline), deadline);
+  const auto response = AwaitCall(impl_->transport(), &SegmentCalls::Describe, std::move(request),
+                                  transport::RepeatUntil(deadline), deadline);
   if (absl::IsNotFound(response.status())) return std::optional<SegmentInfo>();
   if (!response.ok()) return response.status();
   return std::optional<SegmentInfo>(conversion::ToInfo(*response));
@@ -187,7 +173,7 @@ absl::StatusOr<bool> Segments::Drop(std::string_view segment, const CallOptions&
   request.set_segment(std::string(segment));
   const Deadline deadline = transport::After(impl_->Timeout(options.timeout));
   const auto response =
-      Await(impl_->transport(), &SegmentCalls::Drop, std::move(request), transport::SendOnce(), deadline);
+      AwaitCall(impl_->transport(), &SegmentCalls::Drop, std::move(request), transport::SendOnce(), deadline);
   if (!response.ok()) return response.status();
   return response->dropped();
 }

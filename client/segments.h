@@ -206,12 +206,75 @@ struct SegmentInfo {
   std::chrono::system_clock::time_point changed;
 };
 
+enum class SegmentExportFormat {
+  kLines,   // the decimal digits of each id, and a line feed
+  kPacked,  // 8 bytes for each id, the lowest first
+  kIdFile,  // the server's own compressed format
+};
+
+struct SegmentExportOptions {
+  SegmentExportFormat format = SegmentExportFormat::kLines;
+  bool replace = false;  // an object that is there already
+  uint64_t limit = 0;    // as of SegmentQueryOptions, like the next two
+  std::optional<uint64_t> after;
+  bool fresh = false;
+  std::optional<std::chrono::milliseconds> timeout;  // of the answer that the job is there
+};
+
+// An export on the server, as it was when the server said so.
+struct SegmentJob {
+  enum class Stage { kUnknown, kWaiting, kPlanning, kWriting, kFinishing, kDone, kFailed, kCancelled };
+
+  std::string id;
+  std::string expression;  // its first 500 bytes
+  std::string url;
+  SegmentExportFormat format = SegmentExportFormat::kLines;
+  Stage stage = Stage::kUnknown;
+  uint64_t ids = 0;      // written so far
+  uint64_t max_ids = 0;  // no more than so many can come out in all
+  uint64_t bytes = 0;    // of the object so far
+  uint64_t ids_per_second = 0;
+  std::optional<std::chrono::milliseconds> remaining;  // an estimate
+  std::chrono::system_clock::time_point created;
+  std::optional<std::chrono::system_clock::time_point> started;
+  std::optional<std::chrono::system_clock::time_point> finished;
+  absl::Status failure;  // of kFailed and kCancelled: why
+  std::string sha256;    // of kDone: of the object's bytes
+  SegmentProgress progress;
+
+  bool ended() const { return stage >= Stage::kDone; }
+};
+
+// A job, again and again while something changes. A broken connection is made again. For one thread at a
+// time. Must not outlive its Client.
+class SegmentJobWatcher {
+ public:
+  // Stops watching; the job goes on.
+  ~SegmentJobWatcher();
+
+  // Waits for news; those that come first are how the job is now. False when the job has ended and that has
+  // been said, or on failure: see status().
+  bool Next(SegmentJob& job);
+
+  // OK unless Next() returned false because of a failure: NOT_FOUND if the server knows no such job (a server
+  // that was started anew does not), UNAVAILABLE if it could not be reached again within
+  // Client::Options::timeout.
+  const absl::Status& status() const;
+
+ private:
+  friend class Segments;
+  class Impl;
+  explicit SegmentJobWatcher(std::unique_ptr<Impl> impl);
+
+  std::unique_ptr<Impl> impl_;
+};
+
 // The segments of a server, reached as client->segments(). Thread-safe.
 //
 // Errors and repetition are as Client says: queries and whatever else changes nothing are repeated on
-// UNAVAILABLE; Add, Remove, Load, Store and Drop wait for a connection, at most for Client::Options::timeout,
-// and are sent once. To repeat one of them after its outcome was lost is harmless unless somebody else has
-// changed the segment in between.
+// UNAVAILABLE; Add, Remove, Load, Store, Drop and Export wait for a connection, at most for
+// Client::Options::timeout, and are sent once. To repeat one of them after its outcome was lost is harmless
+// unless somebody else has changed the segment in between.
 class Segments {
  public:
   // Adds ids to a segment, which is made if there is none.
@@ -245,6 +308,24 @@ class Segments {
   // Makes or replaces a segment with the ids of an expression, which may name the segment itself.
   absl::StatusOr<SegmentInfo> Store(std::string_view segment, std::string_view expression,
                                     const SegmentStoreOptions& options = {});
+
+  // Starts a job that writes the ids of an expression into one object, file:///folder/name or
+  // s3://bucket/name, below what the server allows, and a manifest beside it. The job goes on whatever
+  // becomes of this client. ALREADY_EXISTS: there is such an object, or a job that writes it;
+  // PERMISSION_DENIED: the server does not allow the URL, and says what it allows.
+  absl::StatusOr<SegmentJob> Export(std::string_view expression, std::string_view url,
+                                    const SegmentExportOptions& options = {});
+
+  // Follows a job until it has ended.
+  std::unique_ptr<SegmentJobWatcher> WatchJob(std::string_view id);
+
+  // Jobs that run or wait, and the last that have ended; the newest first.
+  absl::StatusOr<std::vector<SegmentJob>> ListJobs(bool unfinished_only = false,
+                                                   const CallOptions& options = {});
+
+  // Ends a job; nothing of it stays. One that has ended already stays what it is. NOT_FOUND if there is no
+  // such job. What is returned may be the job before its end.
+  absl::StatusOr<SegmentJob> CancelJob(std::string_view id, const CallOptions& options = {});
 
   // All segments whose names begin with `prefix`, in the order of their names. They are asked for in pages;
   // the timeout is that of a page.

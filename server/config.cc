@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "fmt/format.h"
 
+#include "server/export_targets.h"
 #include "storage/options.h"
 #include "storage/segments.h"
 
@@ -57,6 +58,7 @@ struct Texts {
   std::string segment_result_lifetime = "1h";
   ObjectsTexts objects;
   std::string sources;
+  std::string export_to;
   std::string block_size = "0";
   std::string flush_interval = "100ms";
   std::string disk_reads = "auto";
@@ -175,6 +177,22 @@ absl::Status ReadSegmentResults(const Texts& texts, Config& config) {
   return absl::OkStatus();
 }
 
+absl::Status ReadExportTo(const std::string& text, Config& config) {
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find(',', at), text.size());
+    std::string url = text.substr(at, end - at);
+    at = end + 1;
+    if (absl::Status status = ExportTargets::CheckAllowed(url); !status.ok()) {
+      return Refuse(
+          "export-to", text,
+          fmt::format("{}; give file:///folder or s3://bucket/beginning, several with commas between",
+                      std::string(status.message())));
+    }
+    config.export_to.push_back(std::move(url));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadBlockSize(const std::string& text, Config& config) {
   const std::optional<uint64_t> bytes = ParseSize(text);
   const bool in_range = bytes && *bytes >= storage::kMinBlockBytes && *bytes <= storage::kMaxBlockBytes;
@@ -251,6 +269,7 @@ absl::StatusOr<Config> Understand(const Texts& texts) {
   status.Update(ReadSegmentResults(texts, config));
   status.Update(ReadObjects(texts.objects, config.objects));
   config.sources_file = texts.sources;
+  status.Update(ReadExportTo(texts.export_to, config));
   status.Update(ReadBlockSize(texts.block_size, config));
   status.Update(ReadFlushInterval(texts.flush_interval, config));
   status.Update(ReadDiskReads(texts.disk_reads, config));
@@ -298,6 +317,10 @@ void Describe(CLI::App& app, Texts& texts) {
       "source:orders(\"2025-01-01\"): a JSON file of their URLs and\n"
       "statements (see the README).");
   DescribeObjects(add, texts.objects);
+  add("--export-to", texts.export_to, "URL[,URL...]",
+      "Where clients may have segments exported to, as objects: below\n"
+      "file:///folder, which is made if missing, or s3://bucket/beginning.\n"
+      "Without it, nowhere.");
   add("--block-size", texts.block_size, "SIZE",
       "Size of the log's files, for a new data directory: a power of\n"
       "two from 64KiB to 64MiB; 0 chooses it from --memory. It bounds\n"
@@ -356,7 +379,8 @@ std::string Explain(const CLI::ParseError& error, const CLI::App& app) {
     }
     return fmt::format(
         "config file {}: unknown key '{}'; known are listen, data, memory, segment-memory, "
-        "segment-results, segment-result-lifetime, sources, segment-store, segment-cache, s3-endpoint, "
+        "segment-results, segment-result-lifetime, sources, export-to, segment-store, segment-cache, "
+        "s3-endpoint, "
         "s3-region, s3-addressing, s3-profile, s3-access-key, s3-secret-key, s3-ca-file, block-size, "
         "flush-interval, disk-reads, read-threads, "
         "io-threads, tls-cert, tls-key, tls-client-ca and log-level",

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -24,9 +25,10 @@ struct Config {
   uint64_t segment_memory_bytes = uint64_t{64} << 20;  // of them, for segments; 0: none are served
   uint64_t segment_result_bytes = uint64_t{1} << 30;   // on the disk; 0: no results are kept
   std::chrono::milliseconds segment_result_lifetime{3'600'000};
-  ObjectsConfig objects;     // where the files of segments live
-  std::string sources_file;  // of what may stand in expressions; empty: nothing
-  uint32_t block_bytes = 0;  // 0: chosen from the memory
+  ObjectsConfig objects;               // where the files of segments live
+  std::string sources_file;            // of what may stand in expressions; empty: nothing
+  std::vector<std::string> export_to;  // URLs below which segments may be exported; each is possible
+  uint32_t block_bytes = 0;            // 0: chosen from the memory
   std::chrono::milliseconds flush_interval{100};
   storage::DiskReadsChoice disk_reads = storage::DiskReadsChoice::kAuto;
   int read_threads = 16;

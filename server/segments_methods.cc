@@ -62,12 +62,13 @@ std::unique_ptr<rpc::Method> NewStream(SegmentsService& service,
 
 // A method that may take minutes.
 template <typename Request, typename Response, typename Serve>
-std::unique_ptr<rpc::Method> NewLong(rpc::Effect effect, Serve serve) {
+std::unique_ptr<rpc::Method> NewLong(rpc::Effect effect, Serve serve,
+                                     int (*code)(const absl::Status&) = SegmentsWireCode) {
   using Long = rpc::DetachedMethod<Request, Response>;
   typename Long::Options options;
   options.effect = effect;
   options.stop_waits = true;
-  options.code = SegmentsWireCode;
+  options.code = code;
   return std::make_unique<Long>(std::move(serve), options);
 }
 
@@ -116,6 +117,16 @@ void AddSegmentsMethods(std::string_view service_name, SegmentsService& service,
   add("List", NewShort(service, &SegmentsService::List, Effect::kNone));
   add("Describe", NewShort(service, &SegmentsService::Describe, Effect::kNone));
   add("Drop", NewShort(service, &SegmentsService::Drop, Effect::kWrites));
+  add("Export", NewLong<v1::ExportRequest, v1::Job>(
+                    Effect::kWrites,
+                    [&service](const v1::ExportRequest& request, auto done) {
+                      service.Export(request, std::move(done));
+                      return nullptr;
+                    },
+                    ExportWireCode));
+  add("WatchJob", NewStream<v1::WatchJobRequest, v1::Job>(service, &SegmentsService::WatchJob));
+  add("ListJobs", NewShort(service, &SegmentsService::ListJobs, Effect::kNone));
+  add("CancelJob", NewShort(service, &SegmentsService::CancelJob, Effect::kWrites));
 }
 
 }  // namespace thermocline::server

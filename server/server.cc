@@ -10,6 +10,7 @@
 #include "server/heap.h"
 #include "server/sources.h"
 #include "storage/options.h"
+#include "storage/s3_url.h"
 
 namespace thermocline::server {
 namespace {
@@ -19,7 +20,7 @@ constexpr std::chrono::seconds kTrimInterval(1);
 constexpr int kQueryThreads = 8;
 // Each waits for a sync, which they share.
 constexpr int kChangeThreads = 8;
-// Sources and exports at a time; they mostly wait.
+// Sources that are read and objects that exports write, at a time; they wait for others.
 constexpr int kOutsideThreads = 16;
 // How much threads leave to those that answer clients: compaction nearly all, queries nine tenths.
 constexpr int kGivesWay = 19;
@@ -45,8 +46,17 @@ constexpr uint64_t kObjectsPart = 4;
 constexpr uint64_t kMaxObjectsMemory = uint64_t{256} << 20;
 
 uint64_t ObjectMemory(const Config& config) {
-  if (config.objects.url.empty()) return 0;
+  const bool exports_there = std::any_of(config.export_to.begin(), config.export_to.end(),
+                                         [](const std::string& url) { return storage::IsS3Url(url); });
+  if (config.objects.url.empty() && !exports_there) return 0;
   return std::clamp(config.segment_memory_bytes / kObjectsPart, kMinObjectsMemory, kMaxObjectsMemory);
+}
+
+absl::StatusOr<bool> Exists(storage::S3Client& s3, const std::string& bucket, const std::string& key) {
+  const absl::Status status = s3.OpenObject(bucket, key).status();
+  if (absl::IsNotFound(status)) return false;
+  if (!status.ok()) return status;
+  return true;
 }
 
 }  // namespace
@@ -57,7 +67,7 @@ Server::Server(const Config& config)
       background_("background", 1, kGivesWay),
       queries_("query", kQueryThreads, kGivesWayABit),
       segment_changes_("change", kChangeThreads),
-      outside_("outside", kOutsideThreads),
+      outside_("outside", kOutsideThreads, kGivesWayABit),
       heap_("heap", 1) {}
 
 Server::~Server() = default;
@@ -66,6 +76,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config) {
   std::unique_ptr<Server> server(new Server(config));
   if (absl::Status status = server->Open(config); !status.ok()) return status;
   if (absl::Status status = server->OpenSegments(config); !status.ok()) return status;
+  if (absl::Status status = server->OpenExports(config); !status.ok()) return status;
   if (absl::Status status = server->Serve(config); !status.ok()) return status;
   server->TrimHeapForEver();
   return server;
@@ -128,9 +139,34 @@ absl::Status Server::OpenSegments(const Config& config) {
   return absl::OkStatus();
 }
 
+absl::Status Server::OpenExports(const Config& config) {
+  if (segments_ == nullptr) return absl::OkStatus();
+  storage::S3Client* const s3 = objects_->s3();
+  if (s3 != nullptr) {
+    buckets_.exists = [s3](const std::string& bucket, const std::string& key) {
+      return Exists(*s3, bucket, key);
+    };
+    buckets_.create = [s3](const std::string& bucket, const std::string& key, bool replace) {
+      return s3->CreateObject(bucket, key, replace);
+    };
+    buckets_.remove = [s3](const std::string& bucket, const std::string& key) {
+      return s3->Remove(bucket, key);
+    };
+  }
+  absl::StatusOr<std::unique_ptr<ExportTargets>> targets =
+      ExportTargets::Open(config.export_to, files_, s3 == nullptr ? nullptr : &buckets_);
+  if (!targets.ok()) {
+    return absl::Status(targets.status().code(), fmt::format("cannot export where --export-to says: {}",
+                                                             std::string(targets.status().message())));
+  }
+  export_targets_ = *std::move(targets);
+  jobs_ = std::make_unique<Jobs>(*segments_, *export_targets_, clock_, reads_);
+  return absl::OkStatus();
+}
+
 absl::Status Server::Serve(const Config& config) {
   key_value_ = std::make_unique<KeyValueService>(*engine_, clock_);
-  segments_service_ = std::make_unique<SegmentsService>(segments_.get(), *engine_, reads_);
+  segments_service_ = std::make_unique<SegmentsService>(segments_.get(), jobs_.get(), *engine_, reads_);
   admin_ = std::make_unique<AdminService>(*engine_, segments_.get(), objects_.get());
   GrpcEndpoint::Options options;
   options.host = config.host;
@@ -159,7 +195,10 @@ void Server::TrimHeapForEver() {
 }
 
 absl::Status Server::Stop(std::chrono::milliseconds patience) {
+  // First, so that those who watch jobs learn of it.
+  if (jobs_ != nullptr) jobs_->Stop();
   endpoint_->Stop(patience);
+  jobs_ = nullptr;
   absl::Status status = segments_ == nullptr ? absl::OkStatus() : segments_->Close();
   status.Update(engine_->Close());
   return status;

@@ -8,9 +8,11 @@
 #include "absl/status/statusor.h"
 
 #include "server/config.h"
+#include "server/export_targets.h"
 #include "server/grpc_endpoint.h"
 #include "server/segment_objects.h"
 #include "server/service/admin.h"
+#include "server/service/jobs.h"
 #include "server/service/key_value.h"
 #include "server/service/segments.h"
 #include "storage/disk_reads.h"
@@ -48,6 +50,7 @@ class Server {
 
   absl::Status Open(const Config& config);
   absl::Status OpenSegments(const Config& config);
+  absl::Status OpenExports(const Config& config);
   absl::Status Serve(const Config& config);
   void TrimHeapForEver();
 
@@ -64,6 +67,9 @@ class Server {
   std::unique_ptr<storage::Engine> engine_;
   std::unique_ptr<SegmentObjects> objects_;
   std::unique_ptr<storage::Segments> segments_;  // nullptr: none are served
+  BucketObjects buckets_;
+  std::unique_ptr<ExportTargets> export_targets_;
+  std::unique_ptr<Jobs> jobs_;  // nullptr: no segments are served
   std::unique_ptr<KeyValueService> key_value_;
   std::unique_ptr<SegmentsService> segments_service_;
   std::unique_ptr<AdminService> admin_;

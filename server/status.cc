@@ -23,4 +23,15 @@ int SegmentsWireCode(const absl::Status& status) {
   return absl::IsNotFound(status) ? static_cast<int>(status.code()) : WireCode(status);
 }
 
+int ExportWireCode(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kAlreadyExists:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kUnimplemented:
+      return static_cast<int>(status.code());
+    default:
+      return SegmentsWireCode(status);
+  }
+}
+
 }  // namespace thermocline::server

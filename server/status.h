@@ -12,4 +12,7 @@ int WireCode(const absl::Status& status);
 // The same for segments.proto, which promises NOT_FOUND as well.
 int SegmentsWireCode(const absl::Status& status);
 
+// The same for exports and their jobs, which promise some more.
+int ExportWireCode(const absl::Status& status);
+
 }  // namespace thermocline::server

@@ -132,6 +132,8 @@ struct SegmentQueryOptions {
   std::chrono::milliseconds patience{60'000};
   // Ends the query soon, with CANCELLED, whether it waits, reads or has to do other things first.
   Cancellation cancellation;
+  // Memory that the caller takes beside the query as long as that lives; counts as the query's.
+  uint64_t caller_bytes = 0;
 };
 
 // How far a query is, and what it has done.
@@ -192,6 +194,65 @@ class SegmentQuery {
 
  private:
   explicit SegmentQuery(std::shared_ptr<Impl> impl);
+
+  std::shared_ptr<Impl> impl_;
+};
+
+enum class SegmentExportFormat : uint8_t {
+  kLines,   // the decimal digits of each id, and a line feed
+  kPacked,  // 8 bytes for each id, the lowest first
+  kIdFile,  // as segments are stored (storage/segment/id_file_format.h), with the number 0
+};
+
+struct SegmentExportOptions {
+  SegmentExportFormat format = SegmentExportFormat::kLines;
+  SegmentQueryOptions query;  // its caller_bytes are the export's affair
+};
+
+// An export writes two objects, one after the other.
+enum class SegmentExportObject : uint8_t {
+  kIds,
+  kManifest,  // JSON that says what the other one is: format, count, bytes, SHA-256 and so on
+};
+
+struct SegmentExportProgress {
+  enum class Stage : uint8_t { kPlanning, kWaiting, kWriting, kFinishing, kEnded };
+  Stage stage = Stage::kPlanning;  // kWaiting: for memory
+  uint64_t ids = 0;                // that were written
+  uint64_t bytes = 0;              // of the object so far
+  uint64_t ids_per_second = 0;     // over the last seconds
+  uint64_t writing_ms = 0;         // since the first id was asked for
+  SegmentQueryProgress query;
+};
+
+struct SegmentExportResult {
+  uint64_t ids = 0;
+  uint64_t bytes = 0;  // of the object
+  std::string sha256;  // of its bytes: 64 hexadecimal digits
+  uint64_t first = 0;  // the lowest id, if there is one,
+  uint64_t last = 0;   // and the highest
+  std::string normalized;
+};
+
+// The ids of an expression on their way into an object. Nobody sees the object before it is whole, and nobody
+// the manifest before the object; what ends before that leaves nothing behind, as ObjectWriter promises. All
+// calls are thread-safe.
+class SegmentExport {
+ public:
+  // Cancels it, and its completion is not called any more. What it holds is let go of soon, on the executor
+  // of exports.
+  ~SegmentExport();
+
+  // Its completion will soon be called: with CANCELLED, or as if nothing had happened where the object was
+  // about to be finished.
+  void Cancel();
+
+  SegmentExportProgress progress() const;
+
+ private:
+  friend class Segments;
+  class Impl;
+  explicit SegmentExport(std::shared_ptr<Impl> impl);
 
   std::shared_ptr<Impl> impl_;
 };
@@ -290,7 +351,7 @@ class Segments {
   static absl::StatusOr<std::unique_ptr<Segments>> Open(const SegmentsOptions& options,
                                                         const SegmentsWorld& world);
 
-  // Writes and queries must have been destroyed. Closes, if Close was not called.
+  // Writes, queries and exports must have been destroyed. Closes, if Close was not called.
   ~Segments();
   // Stops what runs in the background; nothing begins any more.
   absl::Status Close();
@@ -306,6 +367,16 @@ class Segments {
   using StoreDone = absl::AnyInvocable<void(absl::StatusOr<SegmentInfo>)>;
   void Store(std::string_view expression, std::string_view name, const SegmentQueryOptions& options,
              StoreDone done);
+
+  // Begins an export; `done` is called later, on the executor `outside`, when both objects are finished or
+  // it has failed. `create` begins one of the objects, may wait for the store, is called there too, and
+  // destroyed before `done` is called; what it fails with is the export's failure. All exports together take
+  // at most half of the memory that queries have (or one of them alone what it needs), in line, each as long
+  // as it takes.
+  using CreateObject = absl::AnyInvocable<absl::StatusOr<std::unique_ptr<ObjectWriter>>(SegmentExportObject)>;
+  using ExportDone = absl::AnyInvocable<void(absl::StatusOr<SegmentExportResult>)>;
+  std::unique_ptr<SegmentExport> Export(std::string_view expression, const SegmentExportOptions& options,
+                                        CreateObject create, ExportDone done);
 
   // The plan; with `execute`, the expression is also counted, and the plan says what that took. Of the
   // options only patience and cancellation matter.

@@ -210,7 +210,7 @@ Command Choose(const CLI::App& app, Words& words) {
     if (app.count("--timeout") > 0) words.compact.options.timeout = words.invocation.timeout;
     return words.compact;
   }
-  if (name == "segment") {
+  if (name == "segment" || name == "jobs") {
     if (app.count("--timeout") > 0) SetTimeout(words.segment, words.invocation.timeout);
     return std::move(words.segment);
   }
@@ -249,6 +249,7 @@ void AddCommands(CLI::App& app, Words& words) {
   AddReaders(app, words);
   AddImport(app, words);
   AddSegmentCommands(app, words.segment);
+  AddJobCommands(app, words.segment);
   app.add_subcommand("help", "Print this, or how a command is used")
       ->add_option("COMMAND", words.help_topic, "The command, as in 'help segment query'");
   app.footer(kFooter);
@@ -297,6 +298,8 @@ std::variant<Invocation, Ending> ParseCommandLine(const std::vector<std::string>
   if (app.got_subcommand("help")) return Help(words.help_topic);
   if (app.got_subcommand("segment") && app.get_subcommand("segment")->get_subcommands().empty())
     return Ending{kUsage, "thermocline: a segment command is missing; see thermocline help segment\n"};
+  if (app.got_subcommand("jobs") && app.get_subcommand("jobs")->get_subcommands().empty())
+    return Ending{kUsage, "thermocline: list, watch or cancel is missing; see thermocline help jobs\n"};
   words.invocation.command = Choose(app, words);
   const TlsOptions& files = words.tls_files;
   if (words.tls || !files.ca_file.empty() || !files.certificate_file.empty() || !files.key_file.empty()) {

@@ -79,7 +79,8 @@ void AddFresh(CLI::App* app, bool& fresh) {
   app->add_flag("--fresh", fresh, "Compute the result even if one was kept from an equal expression");
 }
 
-void AddRange(CLI::App* app, SegmentQueryOptions& options) {
+template <class Options>
+void AddRange(CLI::App* app, Options& options) {
   AddNumber(
       app, "--limit", [&options](uint64_t limit) { options.limit = limit; }, "Stop after this many ids")
       ->type_name("COUNT");
@@ -317,7 +318,64 @@ void AddStoreAndDrop(CLI::App* segment, SegmentCommand& command) {
   OnParsed(drop, command, drop_words);
 }
 
+void AddExport(CLI::App* segment, SegmentCommand& command) {
+  CLI::App* app =
+      segment->add_subcommand("export", "Have the server write the ids of an expression into an object");
+  Extend(app,
+         "\nThe URL is file:///folder/name, a file of the server's machine, or s3://bucket/name, below what "
+         "the server "
+         "was\n"
+         "started with (--export-to). Beside it comes URL.manifest.json, with count and checksum.\n"
+         "\nThe export is a job of the server: Ctrl-C ends the watching of it, not the job. See thermocline "
+         "help jobs.\n"
+         "\nExamples:\n"
+         "  thermocline segment export 'city:ny & bought:2025' file:///srv/exports/ny.txt\n"
+         "  thermocline segment export 'bought:*' s3://lake/buyers.ids --format packed --replace --detach\n");
+  auto words = std::make_shared<SegmentExportCommand>();
+  AddExpression(app, words->expression);
+  app->add_option("URL", words->url, "Where the object is to be")->required();
+  AddChoice<SegmentExportFormat>(app, "--format",
+                                 {{"lines", SegmentExportFormat::kLines},
+                                  {"packed", SegmentExportFormat::kPacked},
+                                  {"id-file", SegmentExportFormat::kIdFile}},
+                                 words->options.format,
+                                 "One id a line (default), 8 bytes for each, or the server's own compressed "
+                                 "format");
+  app->add_flag("--replace", words->options.replace, "Replace an object that is there already");
+  app->add_flag("--detach", words->detach, "Start the job, print its id and leave");
+  AddRange(app, words->options);
+  OnParsed(app, command, words);
+}
+
 }  // namespace
+
+void AddJobCommands(CLI::App& app, SegmentCommand& command) {
+  CLI::App* jobs = app.add_subcommand("jobs", "What the server does in the background: list, watch, cancel");
+  jobs->require_subcommand(0, 1);
+  Extend(jobs,
+         "\nJobs are started by thermocline segment export. They go on when the client leaves; the server "
+         "forgets "
+         "them when\n"
+         "it is started anew.\n"
+         "\nExamples:\n"
+         "  thermocline jobs list\n"
+         "  thermocline jobs watch t6a1bq-1\n"
+         "  thermocline jobs cancel t6a1bq-1\n");
+  CLI::App* list = jobs->add_subcommand("list", "List jobs that run or wait, and the last that have ended");
+  auto list_words = std::make_shared<JobListCommand>();
+  list->add_flag("--unfinished", list_words->unfinished_only, "Only those that have not ended");
+  OnParsed(list, command, list_words);
+
+  CLI::App* watch = jobs->add_subcommand("watch", "Follow a job until it has ended; exit code 3 if it fails");
+  auto watch_words = std::make_shared<JobWatchCommand>();
+  watch->add_option("ID", watch_words->id, "The job")->required();
+  OnParsed(watch, command, watch_words);
+
+  CLI::App* cancel = jobs->add_subcommand("cancel", "End jobs; nothing of them stays");
+  auto cancel_words = std::make_shared<JobCancelCommand>();
+  cancel->add_option("ID", cancel_words->ids, "The jobs")->required();
+  OnParsed(cancel, command, cancel_words);
+}
 
 void AddSegmentCommands(CLI::App& app, SegmentCommand& command) {
   CLI::App* segment = app.add_subcommand("segment", "Named sets of ids: load, combine and query them");
@@ -334,6 +392,7 @@ void AddSegmentCommands(CLI::App& app, SegmentCommand& command) {
   AddValues(segment, command);
   AddReaders(segment, command);
   AddStoreAndDrop(segment, command);
+  AddExport(segment, command);
   Extend(segment, kSegmentFooter);
 }
 

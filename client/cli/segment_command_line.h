@@ -67,13 +67,35 @@ struct SegmentDropCommand {
   std::vector<std::string> segments;
 };
 
-using SegmentCommand = std::variant<SegmentChangeCommand, SegmentQueryCommand, SegmentValuesCommand,
-                                    SegmentCountCommand, SegmentExplainCommand, SegmentStoreCommand,
-                                    SegmentListCommand, SegmentDescribeCommand, SegmentDropCommand>;
+struct SegmentExportCommand {
+  std::string expression;
+  std::string url;
+  bool detach = false;
+  SegmentExportOptions options;
+};
+
+struct JobListCommand {
+  bool unfinished_only = false;
+};
+
+struct JobWatchCommand {
+  std::string id;
+};
+
+struct JobCancelCommand {
+  std::vector<std::string> ids;
+};
+
+using SegmentCommand =
+    std::variant<SegmentChangeCommand, SegmentQueryCommand, SegmentValuesCommand, SegmentCountCommand,
+                 SegmentExplainCommand, SegmentStoreCommand, SegmentListCommand, SegmentDescribeCommand,
+                 SegmentDropCommand, SegmentExportCommand, JobListCommand, JobWatchCommand, JobCancelCommand>;
 
 // Adds the command `segment` with its own commands to `app`. When one of them is parsed, `command` is what it
 // asks for; it must live as long as `app`.
 void AddSegmentCommands(CLI::App& app, SegmentCommand& command);
+// The same for `jobs`.
+void AddJobCommands(CLI::App& app, SegmentCommand& command);
 
 // Work that takes as long as it takes unless --timeout is given has this timeout from then on.
 void SetTimeout(SegmentCommand& command, std::chrono::milliseconds timeout);

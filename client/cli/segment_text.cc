@@ -40,6 +40,33 @@ std::string Line(const char* name, const std::string& value) {
   return fmt::format("  {:<16}{}\n", name, value);
 }
 
+const char* StageText(SegmentJob::Stage stage) {
+  switch (stage) {
+    case SegmentJob::Stage::kWaiting:
+      return "waiting";
+    case SegmentJob::Stage::kPlanning:
+      return "planning";
+    case SegmentJob::Stage::kWriting:
+      return "writing";
+    case SegmentJob::Stage::kFinishing:
+      return "finishing";
+    case SegmentJob::Stage::kDone:
+      return "done";
+    case SegmentJob::Stage::kFailed:
+      return "failed";
+    case SegmentJob::Stage::kCancelled:
+      return "cancelled";
+    case SegmentJob::Stage::kUnknown:
+      break;
+  }
+  return "unknown";
+}
+
+const char* FormatName(SegmentExportFormat format) {
+  if (format == SegmentExportFormat::kPacked) return "packed";
+  return format == SegmentExportFormat::kIdFile ? "id-file" : "lines";
+}
+
 }  // namespace
 
 std::string Table(const std::vector<std::vector<std::string>>& lines, const std::vector<bool>& numbers) {
@@ -105,6 +132,59 @@ std::string SegmentText(const SegmentInfo& segment) {
          Line("version", std::to_string(segment.version)) +
          Line("created", FormatTime(segment.created, " UTC")) +
          Line("changed", FormatTime(segment.changed, " UTC"));
+}
+
+std::string JobProgressLine(const SegmentJob& job) {
+  const SegmentProgress& query = job.progress;
+  const double part =
+      std::max(Part(job.ids, job.max_ids), Part(query.blocks_read + query.blocks_passed, query.blocks));
+  const bool begun = job.stage >= SegmentJob::Stage::kWriting;
+  std::string line = ProgressBar(begun ? part : 0) + "  " + StageText(job.stage);
+  if (!begun) return line;
+  line += fmt::format("  {}  {}/s  {}", FormatIds(job.ids), FormatCount(job.ids_per_second),
+                      FormatBytes(job.bytes));
+  if (job.remaining.has_value()) line += fmt::format("  {} left", FormatDuration(*job.remaining));
+  return line;
+}
+
+std::string JobTable(const std::vector<SegmentJob>& jobs) {
+  std::vector<std::vector<std::string>> lines = {{"id", "stage", "ids", "bytes", "created (UTC)", "url"}};
+  for (const SegmentJob& job : jobs) {
+    lines.push_back({job.id, StageText(job.stage), FormatCount(job.ids), FormatBytes(job.bytes),
+                     FormatTime(job.created), FormatText(job.url, kShownNameBytes)});
+  }
+  return Table(lines, {false, false, true, true, false, false});
+}
+
+std::string JobSummary(const SegmentJob& job) {
+  std::string summary = fmt::format("{}, {}", FormatIds(job.ids), FormatBytes(job.bytes));
+  if (!job.sha256.empty()) summary += ", SHA-256 " + job.sha256;
+  if (job.started.has_value() && job.finished.has_value()) {
+    const auto time = std::chrono::duration_cast<milliseconds>(*job.finished - *job.started);
+    summary += ", in " + FormatDuration(std::max(time, milliseconds(0)));
+  }
+  return summary;
+}
+
+ordered_json ToJson(const SegmentJob& job) {
+  ordered_json object;
+  object["id"] = job.id;
+  PutBytes(object, "expression", job.expression);
+  object["url"] = job.url;
+  object["format"] = FormatName(job.format);
+  object["stage"] = StageText(job.stage);
+  object["ids"] = job.ids;
+  object["max_ids"] = job.max_ids;
+  object["bytes"] = job.bytes;
+  object["ids_per_second"] = job.ids_per_second;
+  if (job.remaining.has_value()) object["remaining_ms"] = job.remaining->count();
+  object["created_at_ms"] = ToMs(job.created);
+  if (job.started.has_value()) object["started_at_ms"] = ToMs(*job.started);
+  if (job.finished.has_value()) object["finished_at_ms"] = ToMs(*job.finished);
+  if (!job.failure.ok()) object["failure"] = FormatStatus(job.failure);
+  if (!job.sha256.empty()) object["sha256"] = job.sha256;
+  object["progress"] = ToJson(job.progress);
+  return object;
 }
 
 ordered_json ToJson(const SegmentInfo& segment) {

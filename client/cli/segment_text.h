@@ -33,6 +33,14 @@ std::string SegmentTable(const std::vector<SegmentInfo>& segments);
 std::string SegmentText(const SegmentInfo& segment);
 
 nlohmann::ordered_json ToJson(const SegmentInfo& segment);
+// "[#####---------------]  25 %  writing  1 234 ids  1 000/s  12 KiB  2.1 s left"
+std::string JobProgressLine(const SegmentJob& job);
+// A table of jobs; a line for each.
+std::string JobTable(const std::vector<SegmentJob>& jobs);
+// "1 234 ids, 12 KiB, SHA-256 ..., in 2.1 s"
+std::string JobSummary(const SegmentJob& job);
+
 nlohmann::ordered_json ToJson(const SegmentProgress& progress);
+nlohmann::ordered_json ToJson(const SegmentJob& job);
 
 }  // namespace thermocline::cli

@@ -181,4 +181,35 @@ void SegmentsService::Drop(const v1::DropRequest& request, v1::DropResponse* res
                   });
 }
 
+void SegmentsService::Export(const v1::ExportRequest& request, AnswerDone<v1::Job> done) {
+  absl::Status status = CheckServed();
+  status.Update(CheckExpression(request.expression()));
+  if (status.ok() && !v1::ExportFormat_IsValid(request.format())) {
+    status = absl::InvalidArgumentError(
+        fmt::format("format is {}; known are LINES, PACKED and ID_FILE", static_cast<int>(request.format())));
+  }
+  if (!status.ok()) return done(std::move(status));
+  jobs_->Export(request, std::move(done));
+}
+
+absl::StatusOr<JobWatcher> SegmentsService::WatchJob(const v1::WatchJobRequest& request) {
+  if (absl::Status status = CheckServed(); !status.ok()) return status;
+  return jobs_->Watch(request);
+}
+
+void SegmentsService::ListJobs(const v1::ListJobsRequest& request, v1::ListJobsResponse* response,
+                               Done done) {
+  absl::Status status = CheckServed();
+  if (status.ok()) jobs_->List(request, *response);
+  done(std::move(status));
+}
+
+void SegmentsService::CancelJob(const v1::CancelJobRequest& request, v1::Job* response, Done done) {
+  absl::Status status = CheckServed();
+  if (!status.ok()) return done(std::move(status));
+  absl::StatusOr<v1::Job> job = jobs_->Cancel(request);
+  if (job.ok()) *response = *std::move(job);
+  done(job.status());
+}
+
 }  // namespace thermocline::server

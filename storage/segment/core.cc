@@ -15,6 +15,8 @@ constexpr uint64_t kCatalogPart = 8;
 constexpr uint64_t kIndexesPart = 16;
 // Of what is left then: changes and rewrites. The others are queries, which no change can keep waiting.
 constexpr uint64_t kChangesPart = 3;
+// What exports may take of what queries have: they last long.
+constexpr uint64_t kExportsPart = 2;
 
 }  // namespace
 
@@ -32,6 +34,7 @@ absl::Status Core::Open() {
   const uint64_t left = options.memory_bytes - catalog_bytes - index_bytes;
   change_memory = std::make_shared<MemoryLine>(left / kChangesPart, world.executor);
   memory = std::make_shared<MemoryLine>(left - left / kChangesPart, world.executor);
+  export_memory = std::make_shared<MemoryLine>(memory->limit() / kExportsPart, world.executor);
   locks = std::make_unique<NameLocks>(world.changes);
   results = std::make_unique<Results>(*catalog, world.clock, options.result_bytes,
                                       static_cast<uint64_t>(options.result_lifetime.count()));
@@ -64,6 +67,7 @@ absl::Status Core::Open() {
 
 absl::Status Core::Close() {
   closing.Cancel();
+  export_memory->Close();
   memory->Close();
   change_memory->Close();
   gate.Close();

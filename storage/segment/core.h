@@ -79,6 +79,7 @@ class Core {
   std::shared_ptr<IdFiles> files;
   std::shared_ptr<MemoryLine> memory;         // of queries
   std::shared_ptr<MemoryLine> change_memory;  // of changes and rewrites
+  std::shared_ptr<MemoryLine> export_memory;  // what exports may take of that of queries, one after the other
   std::unique_ptr<Results> results;
   std::unique_ptr<NameLocks> locks;  // every change of a segment happens under its name's
   // Held shared from a look into catalog or results until the files that they name are pinned; alone while

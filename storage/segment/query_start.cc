@@ -109,7 +109,7 @@ absl::Status QueryStart::LookNow() {
   if (options_.use_kept_result) UseKept();
   reading_->pins = core_->files->Pin(resolved_.files);
   Stage(resolved_.plan,
-        core_->memory->limit() - std::min(core_->memory->limit(), kQueryBytes + IdFiles::kWriteBytes));
+        core_->memory->limit() - std::min(core_->memory->limit(), kQueryBytes + IdFiles::kWriteBytes + options_.caller_bytes));
   Measure(resolved_.plan);
   return absl::OkStatus();
 }
@@ -134,7 +134,7 @@ void QueryStart::UseKept() {
 
 void QueryStart::Measure(const Plan& plan) {
   window_ = WindowFor(plan, core_->memory->limit() / kQueryPart);
-  memory_ = MemoryOf(plan, window_) + kQueryBytes;
+  memory_ = MemoryOf(plan, window_) + kQueryBytes + options_.caller_bytes;
 }
 
 SegmentExplanation QueryStart::Explain() const {

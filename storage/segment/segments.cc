@@ -12,6 +12,7 @@
 
 #include "storage/segment/change.h"
 #include "storage/segment/core.h"
+#include "storage/segment/export.h"
 #include "storage/segment/expression.h"
 #include "storage/segment/planner.h"
 #include "storage/segment/query.h"
@@ -132,6 +133,8 @@ class Segments::Impl {
 
   void Drop(std::string name, DropDone done);
   SegmentsStats Stats() const;
+
+  const std::shared_ptr<Core>& core() const { return core_; }
 
  private:
   template <typename Done, typename Do>
@@ -314,5 +317,14 @@ void Segments::Describe(std::string_view name, DescribeDone done) {
 }
 void Segments::Drop(std::string_view name, DropDone done) { impl_->Drop(std::string(name), std::move(done)); }
 SegmentsStats Segments::Stats() const { return impl_->Stats(); }
+
+std::unique_ptr<SegmentExport> Segments::Export(std::string_view expression,
+                                                const SegmentExportOptions& options, CreateObject create,
+                                                ExportDone done) {
+  auto exported = std::make_shared<SegmentExport::Impl>(impl_->core(), *this, expression, options,
+                                                        std::move(create), std::move(done));
+  exported->Begin();
+  return std::unique_ptr<SegmentExport>(new SegmentExport(std::move(exported)));
+}
 
 }  // namespace thermocline::storage

@@ -65,6 +65,7 @@ TEST(CommandLineTest, TextsOfTheDefaultsSayWhatConfigSays) {
   EXPECT_EQ(parsed.segment_memory_bytes, defaults.segment_memory_bytes);
   EXPECT_EQ(parsed.segment_result_bytes, defaults.segment_result_bytes);
   EXPECT_EQ(parsed.segment_result_lifetime, defaults.segment_result_lifetime);
+  EXPECT_EQ(parsed.export_to, defaults.export_to);
   EXPECT_EQ(parsed.block_bytes, defaults.block_bytes);
   EXPECT_EQ(parsed.flush_interval, defaults.flush_interval);
   EXPECT_EQ(parsed.read_threads, defaults.read_threads);
@@ -88,6 +89,8 @@ TEST(CommandLineTest, ReadsEveryFlag) {
                                                      "0",
                                                      "--segment-result-lifetime",
                                                      "12h",
+                                                     "--export-to",
+                                                     "file:///srv/out,s3://lake/exports/",
                                                      "--flush-interval",
                                                      "2s",
                                                      "--read-threads",
@@ -112,6 +115,7 @@ TEST(CommandLineTest, ReadsEveryFlag) {
   EXPECT_EQ(command->config.segment_memory_bytes, uint64_t{3} << 30);
   EXPECT_EQ(command->config.segment_result_bytes, 0u);
   EXPECT_EQ(command->config.segment_result_lifetime, std::chrono::hours(12));
+  EXPECT_THAT(command->config.export_to, ::testing::ElementsAre("file:///srv/out", "s3://lake/exports/"));
   EXPECT_EQ(command->config.block_bytes, 64u << 10);
   EXPECT_EQ(command->config.flush_interval, std::chrono::seconds(2));
   EXPECT_EQ(command->config.read_threads, 3);
@@ -127,9 +131,9 @@ TEST(CommandLineTest, AnswersHelpAndVersion) {
   const absl::StatusOr<CommandLine> help = Parse({"--help"});
   ASSERT_TRUE(help.ok()) << help.status();
   for (const char* flag : {"--listen", "--data", "--memory", "--segment-memory", "--segment-results",
-                           "--segment-result-lifetime", "--block-size", "--flush-interval", "--disk-reads",
-                           "--read-threads", "--io-threads", "--tls-cert", "--tls-key", "--tls-client-ca",
-                           "--log-level", "--version", "--config"}) {
+                           "--segment-result-lifetime", "--export-to", "--block-size", "--flush-interval",
+                           "--disk-reads", "--read-threads", "--io-threads", "--tls-cert", "--tls-key",
+                           "--tls-client-ca", "--log-level", "--version", "--config"}) {
     EXPECT_THAT(help->answer, HasSubstr(flag));
   }
   const absl::StatusOr<CommandLine> version = Parse({"--version"});

@@ -1,6 +1,8 @@
 // The segment commands against the real server.
 
+#include <filesystem>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -29,7 +31,9 @@ struct Outcome {
 class SegmentCommandsTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto server = ServerProcess::Start({.flags = {"--memory", "256MiB"}, .data_directory = ""});
+    auto server = ServerProcess::Start(
+        {.flags = {"--memory", "256MiB", "--export-to", "file://" + directory_.path() + "/out"},
+         .data_directory = ""});
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }
@@ -48,6 +52,30 @@ class SegmentCommandsTest : public ::testing::Test {
     std::string path = directory_.path() + "/" + name;
     std::ofstream(path, std::ios::binary) << text;
     return path;
+  }
+
+  std::string Url(const std::string& name) const { return "file://" + directory_.path() + "/out/" + name; }
+
+  // Nothing of a path: nullopt.
+  std::optional<std::string> Exported(const std::string& name) const {
+    std::ifstream file(directory_.path() + "/out/" + name, std::ios::binary);
+    if (!file) return std::nullopt;
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  }
+
+  // What exports have left unfinished.
+  size_t Drafts() const {
+    size_t drafts = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(directory_.path() + "/out/.unfinished"))
+      drafts += entry.path().extension() != ".lock";
+    return drafts;
+  }
+
+  // `count` ids, as a file of lines; squares take long to write out, and nobody knows them beforehand.
+  std::string Squares(uint64_t count) {
+    std::string lines;
+    for (uint64_t id = 0; id < count; ++id) lines += std::to_string(id * id) + "\n";
+    return lines;
   }
 
   thermocline::testing::TempDirectory directory_;
@@ -105,6 +133,83 @@ TEST_F(SegmentCommandsTest, ShowsWhereAnExpressionIsWrong) {
   const auto column = [&](size_t at) { return at - outcome.err.rfind('\n', at); };
   EXPECT_EQ(column(caret), column(expression) + 4) << outcome.err;
   EXPECT_EQ(Cli({"segment", "query", "missing"}).code, kNo);
+}
+
+TEST_F(SegmentCommandsTest, ExportsAndShowsJobs) {
+  const std::string lines = Squares(100'000);
+  EXPECT_EQ(Cli({"segment", "load", "s", "-"}, lines).code, kOk);
+  const Outcome exported = Cli({"segment", "export", "s", Url("a/s.txt")});
+  EXPECT_EQ(exported.code, kOk) << exported.err;
+  EXPECT_THAT(exported.out, HasSubstr("s.txt: 100 000 ids, "));
+  EXPECT_TRUE(Exported("a/s.txt") == lines);
+  const auto manifest = nlohmann::json::parse(Exported("a/s.txt.manifest.json").value_or("null"));
+  EXPECT_EQ(manifest["count"], 100'000);
+  EXPECT_THAT(exported.out, HasSubstr("SHA-256 " + manifest["sha256"].get<std::string>()));
+
+  const Outcome again = Cli({"segment", "export", "s", Url("a/s.txt")});
+  EXPECT_EQ(again.code, kServer);
+  EXPECT_THAT(again.err, HasSubstr("is there already"));
+  EXPECT_EQ(Cli({"segment", "export", "s", Url("a/s.txt"), "--replace", "--format", "packed"}).code, kOk);
+  EXPECT_EQ(Exported("a/s.txt")->size(), 800'000u);
+  EXPECT_EQ(Cli({"segment", "export", "s", "file:///etc/x"}).code, kServer);
+  EXPECT_EQ(Cli({"segment", "export", "s &", Url("b")}).code, kUsage);
+  EXPECT_EQ(Cli({"segment", "export", "t", Url("b")}).code, kNo);
+
+  const Outcome detached = Cli({"segment", "export", "s", Url("c"), "--detach"});
+  EXPECT_EQ(detached.code, kOk);
+  const std::string id = detached.out.substr(0, detached.out.find('\n'));
+  const Outcome watched = Cli({"jobs", "watch", id, "--json"});
+  EXPECT_EQ(watched.code, kOk);
+  const size_t last = watched.out.rfind('\n', watched.out.size() - 2);
+  const auto job = nlohmann::json::parse(watched.out.substr(last == std::string::npos ? 0 : last + 1));
+  EXPECT_EQ(job["id"], id);
+  EXPECT_EQ(job["stage"], "done");
+  EXPECT_EQ(job["ids"], 100'000);
+  EXPECT_TRUE(Exported("c") == lines);
+  EXPECT_THAT(Cli({"jobs", "list"}).out, HasSubstr(id + "  done"));
+  EXPECT_EQ(Cli({"jobs", "list", "--unfinished", "--json"}).out, "");
+  EXPECT_EQ(Cli({"jobs", "cancel", id}).code, kNo);
+  EXPECT_EQ(Cli({"jobs", "cancel", "nonsense"}).code, kNo);
+  EXPECT_EQ(Cli({"jobs"}).code, kUsage);
+}
+
+// A job lives as long as its server, and no longer; what it has not finished is not there.
+TEST_F(SegmentCommandsTest, JobsOutliveTheirClientsButNotTheServer) {
+  const std::string lines = Squares(2'000'000);
+  EXPECT_EQ(Cli({"segment", "load", "s", "-"}, lines).code, kOk);
+  std::vector<std::string> ids;
+  for (int i = 0; i < 30; ++i) {
+    // Each of these clients is gone when its command has returned.
+    const Outcome started = Cli({"segment", "export", "s", Url(std::to_string(i)), "--detach"});
+    ASSERT_EQ(started.code, kOk) << started.err;
+    ids.push_back(started.out.substr(0, started.out.find('\n')));
+  }
+  EXPECT_EQ(Cli({"jobs", "watch", ids[0]}).code, kOk);
+  EXPECT_TRUE(Exported("0") == lines);
+  // Cancelled while it waits or runs; or it was faster.
+  const bool cancelled = Cli({"jobs", "cancel", ids.back()}).code == kOk;
+  EXPECT_EQ(Exported("29").has_value(), !cancelled);
+  EXPECT_EQ(server_->Terminate(), 0);
+  EXPECT_EQ(Drafts(), 0u);
+  for (int i = 0; i < 30; ++i) {
+    const auto bytes = Exported(std::to_string(i));
+    EXPECT_TRUE(!bytes.has_value() || *bytes == lines) << i;
+  }
+  ASSERT_TRUE(server_->Restart().ok());
+  EXPECT_EQ(Cli({"jobs", "list", "--json"}).out, "");
+  EXPECT_EQ(Cli({"jobs", "watch", ids[0]}).code, kNo);
+
+  // Killed, it leaves drafts that the next start removes.
+  for (int i = 30; i < 40; ++i)
+    ASSERT_EQ(Cli({"segment", "export", "s", Url(std::to_string(i)), "--detach"}).code, kOk);
+  server_->Kill();
+  ASSERT_TRUE(server_->Restart().ok());
+  EXPECT_EQ(Drafts(), 0u);
+  for (int i = 30; i < 40; ++i) {
+    const auto bytes = Exported(std::to_string(i));
+    EXPECT_TRUE(!bytes.has_value() || *bytes == lines) << i;
+    EXPECT_TRUE(!Exported(std::to_string(i) + ".manifest.json").has_value() || bytes.has_value()) << i;
+  }
 }
 
 }  // namespace

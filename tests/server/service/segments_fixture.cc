@@ -49,10 +49,17 @@ SegmentsFixture::SegmentsFixture() {
   storage::SegmentsOptions options;
   options.directory = "/segments";
   options.memory_bytes = kSegmentMemory;
-  auto segments = storage::Segments::Open(options, {store_.disk(), store_.clock(), objects_, executor_, executor_, executor_, {}});
+  auto segments = storage::Segments::Open(
+      options, {store_.disk(), store_.clock(), objects_, executor_, executor_, executor_, {}});
   if (!segments.ok()) ADD_FAILURE() << segments.status();
   segments_ = *std::move(segments);
-  service_ = std::make_unique<SegmentsService>(segments_.get(), store_.engine(), executor_);
+  auto targets = ExportTargets::Open({"file:///exports", "s3://bucket/some"}, store_.disk(), nullptr);
+  if (!targets.ok()) ADD_FAILURE() << targets.status();
+  targets_ = *std::move(targets);
+  jobs_ = std::make_unique<Jobs>(
+      *segments_, *targets_, store_.clock(), executor_,
+      Jobs::Options{.max_running = 2, .max_waiting = 4, .max_waiting_bytes = 1 << 20, .max_ended = 3});
+  service_ = std::make_unique<SegmentsService>(segments_.get(), jobs_.get(), store_.engine(), executor_);
 }
 
 void SegmentsFixture::Settle() {

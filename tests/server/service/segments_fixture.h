@@ -90,6 +90,8 @@ class SegmentsFixture : public ::testing::Test {
   thermocline::testing::ManualExecutor executor_{6};
   thermocline::testing::MemoryObjects objects_;  // whose reads need no thread
   std::unique_ptr<storage::Segments> segments_;
+  std::unique_ptr<ExportTargets> targets_;
+  std::unique_ptr<Jobs> jobs_;
   std::unique_ptr<SegmentsService> service_;
 
   static constexpr uint64_t kStoreMemory = 96 << 20;

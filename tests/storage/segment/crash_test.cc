@@ -117,7 +117,8 @@ class SegmentsCrash {
     store.status = objects.status();
     if (!objects.ok()) return store;
     store.objects = *std::move(objects);
-    auto segments = Segments::Open(options_, {disk_, clock_, *store.objects, *store.executor, *store.executor, *store.executor, {}});
+    auto segments = Segments::Open(
+        options_, {disk_, clock_, *store.objects, *store.executor, *store.executor, *store.executor, {}});
     store.status = segments.status();
     if (segments.ok()) store.segments = *std::move(segments);
     return store;

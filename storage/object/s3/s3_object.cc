@@ -62,13 +62,13 @@ class RangedRead : public std::enable_shared_from_this<RangedRead> {
     absl::Status result;
     {
       MutexLock lock(mutex_);
-      status_.Update(status);
+      status_.Update(std::move(status));
     }
     SendNext();
     {
       MutexLock lock(mutex_);
       if (--in_flight_ > 0) return;
-      result = status_;
+      result = std::move(status_);
     }
     std::exchange(done_, nullptr)(std::move(result));
   }

@@ -171,7 +171,7 @@ absl::Status Upload::SendPart() {
 void Upload::OnPart(size_t number, std::unique_ptr<PartMemory::Buffer> buffer, S3Answer answer) {
   buffer.reset();
   MutexLock lock(mutex_);
-  status_.Update(answer.status);
+  status_.Update(std::move(answer.status));
   etags_[number - 1] = answer.http.header("etag");
   --in_flight_;
   arrived_.NotifyAll();

@@ -108,21 +108,21 @@ std::string NamesOf(const Locations& locations) {
 absl::StatusOr<storage::SegmentSource> ReadSources(const std::string& path) {
   absl::StatusOr<Locations> read = ReadLocations(path);
   if (!read.ok()) return read.status();
-  return
-      [locations = std::make_shared<const Locations>(*std::move(read))](
-          const std::string& name,
-          const std::vector<std::string>& parameters) -> absl::StatusOr<std::unique_ptr<storage::IdSource>> {
-        const auto found = locations->find(name);
-        if (found == locations->end()) {
-          return absl::NotFoundError(
-              fmt::format("there is no source with the name {}; there are {}", name, NamesOf(*locations)));
-        }
-        storage::SourceLocation location = found->second;
-        location.parameters.assign(parameters.begin(), parameters.end());
-        absl::StatusOr<std::unique_ptr<storage::RowSource>> rows = storage::OpenRowSource(location);
-        if (!rows.ok()) return rows.status();
-        return storage::MakeIdSource(*std::move(rows));
-      };
+  return [locations = std::make_shared<const Locations>(*std::move(read))](
+             const std::string& name,
+             const std::vector<std::string>& parameters) -> absl::StatusOr<storage::OpenedSource> {
+    const auto found = locations->find(name);
+    if (found == locations->end()) {
+      return absl::NotFoundError(
+          fmt::format("there is no source with the name {}; there are {}", name, NamesOf(*locations)));
+    }
+    storage::SourceLocation location = found->second;
+    location.parameters.assign(parameters.begin(), parameters.end());
+    absl::StatusOr<std::unique_ptr<storage::RowSource>> rows = storage::OpenRowSource(location);
+    if (!rows.ok()) return rows.status();
+    return storage::OpenedSource{storage::MakeIdSource(*std::move(rows)),
+                                 location.url + "\n" + location.query};
+  };
 }
 
 }  // namespace thermocline::server

@@ -48,12 +48,16 @@ struct SegmentsOptions {
   uint64_t min_result_work_bytes = 1 << 20;
 };
 
-// Opens a source that may stand in an expression as source:name("parameter", ...). Does not wait.
-// Thread-safe.
+// What stands in an expression as source:name("parameter", ...).
+struct OpenedSource {
+  std::unique_ptr<IdSource> ids;
+  std::string definition;  // other text: what was fetched before is of no use
+};
+// Opens one. Does not wait. Thread-safe.
 //   NOT_FOUND         there is none of that name
 //   INVALID_ARGUMENT  it takes other parameters
-using SegmentSource = std::function<absl::StatusOr<std::unique_ptr<IdSource>>(
-    const std::string& name, const std::vector<std::string>& parameters)>;
+using SegmentSource = std::function<absl::StatusOr<OpenedSource>(const std::string& name,
+                                                                 const std::vector<std::string>& parameters)>;
 
 // Everything outside that Segments depends on. All must outlive it.
 struct SegmentsWorld {

@@ -366,7 +366,7 @@ void Jobs::Export(const v1::ExportRequest& request, absl::AnyInvocable<void(absl
   record->job.set_url(request.url());
   record->job.set_format(request.format() == v1::EXPORT_FORMAT_UNSPECIFIED ? v1::LINES : request.format());
   // What is wrong with the expression is found out while somebody listens.
-  state_->segments.Explain(request.expression(), /*execute=*/false,
+  state_->segments.Explain(request.expression(), /*execute=*/false, {},
                            [state = state_, record, limit = request.limit(), done = std::move(done)](
                                const absl::StatusOr<storage::SegmentExplanation>& explanation) mutable {
                              if (!explanation.ok()) return done(explanation.status());

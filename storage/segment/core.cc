@@ -7,6 +7,8 @@
 
 #include "fmt/format.h"
 
+#include "storage/segment/source_fetch.h"
+
 namespace thermocline::storage::segment {
 namespace {
 
@@ -35,6 +37,9 @@ absl::Status Core::Open() {
   change_memory = std::make_shared<MemoryLine>(left / kChangesPart, world.executor);
   memory = std::make_shared<MemoryLine>(left - left / kChangesPart, world.executor);
   export_memory = std::make_shared<MemoryLine>(memory->limit() / kExportsPart, world.executor);
+  fetch_memory = std::make_shared<MemoryLine>(
+      std::max(change_memory->limit() / 2, uint64_t{IdSorter::kMinBytes}), world.executor);
+  fetches = std::make_shared<SourceFetches>();
   locks = std::make_unique<NameLocks>(world.changes);
   results = std::make_unique<Results>(*catalog, world.clock, options.result_bytes,
                                       static_cast<uint64_t>(options.result_lifetime.count()));
@@ -69,6 +74,7 @@ absl::Status Core::Close() {
   closing.Cancel();
   export_memory->Close();
   memory->Close();
+  fetch_memory->Close();
   change_memory->Close();
   gate.Close();
   files->Close();
@@ -80,11 +86,16 @@ absl::StatusOr<std::shared_ptr<Core::Reading>> Core::NewReading() {
   return std::make_shared<Reading>(gate);
 }
 
-std::shared_ptr<IdSorter> Core::NewSorter(std::shared_ptr<const void> inside) {
+std::shared_ptr<IdSorter> Core::NewSorter(std::shared_ptr<const void> inside, Cancellation cancellation) {
+  const auto new_context = [this, cancellation = std::move(cancellation)] {
+    std::shared_ptr<ReadContext> context = NewContext();
+    context->SetCancellation(cancellation);
+    return context;
+  };
   return std::make_shared<IdSorter>(IdSorter::Parts{.inside = std::move(inside),
                                                     .files = files,
                                                     .new_number = [this] { return catalog->NewNumber(); },
-                                                    .new_context = [this] { return NewContext(); }});
+                                                    .new_context = new_context});
 }
 
 absl::Status Core::Settle(uint64_t changed_segment, std::vector<uint64_t> removed_files) {

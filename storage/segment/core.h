@@ -26,6 +26,8 @@
 
 namespace thermocline::storage::segment {
 
+class SourceFetches;
+
 // What queries, changes and rewrites share. Thread-safe.
 class Core {
  public:
@@ -56,7 +58,7 @@ class Core {
   absl::StatusOr<std::shared_ptr<Reading>> NewReading();
   std::shared_ptr<ReadContext> NewContext() { return std::make_shared<ReadContext>(gate, total); }
   // `inside` is a reading.
-  std::shared_ptr<IdSorter> NewSorter(std::shared_ptr<const void> inside);
+  std::shared_ptr<IdSorter> NewSorter(std::shared_ptr<const void> inside, Cancellation cancellation = {});
 
   // After a batch was written: makes it durable; removes the files that the catalog does not name any more,
   // and forgets the results that depend on the segment that changed (0: none has).
@@ -79,6 +81,9 @@ class Core {
   std::shared_ptr<IdFiles> files;
   std::shared_ptr<MemoryLine> memory;         // of queries
   std::shared_ptr<MemoryLine> change_memory;  // of changes and rewrites
+  // What fetches of sources may have of that: they wait here as long as it takes, and so nobody else does.
+  std::shared_ptr<MemoryLine> fetch_memory;
+  std::shared_ptr<SourceFetches> fetches;
   std::shared_ptr<MemoryLine> export_memory;  // what exports may take of that of queries, one after the other
   std::unique_ptr<Results> results;
   std::unique_ptr<NameLocks> locks;  // every change of a segment happens under its name's

@@ -95,7 +95,9 @@ void SegmentExport::Impl::Plan() {
     self->AwaitMemory(explanation->memory_bytes + kExportBytes);
   };
   // Whoever owns the segments waits for this before they go.
-  completions_.Deliver([&] { segments_.Explain(expression_, /*execute=*/false, std::move(planned)); });
+  completions_.Deliver([&] {
+    segments_.Explain(expression_, /*execute=*/false, {.cancellation = cancellation_}, std::move(planned));
+  });
 }
 
 // What exports take together is less than queries have, so who has got past here gets the rest too.
@@ -116,6 +118,7 @@ void SegmentExport::Impl::AwaitMemory(uint64_t bytes) {
 void SegmentExport::Impl::Ask() {
   SegmentQueryOptions options = options_.query;
   options.caller_bytes = kExportBytes;
+  options.cancellation = cancellation_;
   auto asked = [self = shared_from_this()](absl::StatusOr<std::unique_ptr<SegmentQuery>> query) {
     if (!query.ok()) return self->Stop(query.status());
     const std::shared_ptr<SegmentQuery> shared = *std::move(query);
@@ -259,6 +262,7 @@ void SegmentExport::Impl::End() {
 }
 
 void SegmentExport::Impl::Stop(absl::Status why) {
+  cancellation_.Cancel();
   std::shared_ptr<SegmentQuery> query;  // goes without the lock: its completions may want it
   MutexLock lock(mutex_);
   if (!verdict_.ok() || stage_ >= Stage::kFinishing) return;

@@ -92,6 +92,7 @@ class SegmentExport::Impl : public std::enable_shared_from_this<Impl> {
   // For the query, while it computes; else guarded by mutex_.
   IdPage fetched_;
 
+  const Cancellation cancellation_ = Cancellation::New();
   mutable Mutex mutex_;
   Stage stage_ ABSL_GUARDED_BY(mutex_) = Stage::kPlanning;
   absl::Status verdict_ ABSL_GUARDED_BY(mutex_);  // why it ends, if not well

@@ -259,8 +259,6 @@ uint64_t OwnMemoryOf(const Plan& plan, size_t window_bytes) {
   return plan.inputs.empty() ? 0 : (plan.inputs.size() - 1) * kOperatorBytes;
 }
 
-
-
 void MakePart(Plan& plan) {
   Plan part;
   part.kind = Plan::Kind::kPart;
@@ -270,51 +268,81 @@ void MakePart(Plan& plan) {
   plan = std::move(part);
 }
 
-// Of an operator whose inputs fit one by one, but not together.
-void MakePartOfInputs(Plan& plan, uint64_t budget_bytes) {
+// Makes a part of some inputs of a union or intersection, the first `count`.
+void MakePartOfFirst(Plan& plan, size_t count) {
+  const auto end = plan.inputs.begin() + static_cast<ptrdiff_t>(count);
+  std::vector<Plan> some(std::make_move_iterator(plan.inputs.begin()), std::make_move_iterator(end));
+  plan.inputs.erase(plan.inputs.begin(), end);
+  Plan part =
+      plan.kind == Plan::Kind::kUnion ? PlanUnion(std::move(some)) : PlanIntersection(std::move(some));
+  MakePart(part);
+  // A union's parts are written as seldom as possible; what an intersection's yields decides what is read.
+  plan.inputs.insert(plan.kind == Plan::Kind::kUnion ? plan.inputs.end() : plan.inputs.begin(),
+                     std::move(part));
+}
+
+// How many inputs make a good part, at most half of what a part may take, for others want some as well: 0 if
+// that is less than two.
+size_t GoodPart(const Plan& plan, uint64_t part_bytes) {
+  if (plan.kind == Plan::Kind::kDifference || plan.inputs.size() < 3) return 0;
   size_t count = 0;
-  if (plan.kind != Plan::Kind::kDifference) {
-    // Half of the memory: others want some as well.
-    uint64_t bytes = 0;
-    while (count < plan.inputs.size()) {
-      bytes += MemoryOf(plan.inputs[count], kMinWindowBytes) + kOperatorBytes;
-      if (bytes > budget_bytes / 2) break;
-      ++count;
-    }
+  uint64_t bytes = 0;
+  while (count + 1 < plan.inputs.size()) {
+    bytes += MemoryOf(plan.inputs[count], kMinWindowBytes) + kOperatorBytes;
+    if (bytes > part_bytes / 2) break;
+    ++count;
   }
-  if (count >= 2 && count < plan.inputs.size()) {
-    const auto end = plan.inputs.begin() + static_cast<ptrdiff_t>(count);
-    std::vector<Plan> some(std::make_move_iterator(plan.inputs.begin()), std::make_move_iterator(end));
-    plan.inputs.erase(plan.inputs.begin(), end);
-    Plan part =
-        plan.kind == Plan::Kind::kUnion ? PlanUnion(std::move(some)) : PlanIntersection(std::move(some));
-    MakePart(part);
-    // A union's parts are written as seldom as possible; what an intersection's yields decides what is read.
-    plan.inputs.insert(plan.kind == Plan::Kind::kUnion ? plan.inputs.end() : plan.inputs.begin(),
-                       std::move(part));
-    return;
+  return count >= 2 ? count : 0;
+}
+
+// A step towards a plan that takes less; false: there is none.
+bool StageInputs(Plan& plan, uint64_t part_bytes) {
+  if (const size_t count = GoodPart(plan, part_bytes); count > 0) {
+    MakePartOfFirst(plan, count);
+    return true;
   }
-  const auto largest =
-      std::max_element(plan.inputs.begin(), plan.inputs.end(), [](const Plan& a, const Plan& b) {
-        return MemoryOf(a, kMinWindowBytes) < MemoryOf(b, kMinWindowBytes);
-      });
-  MakePart(*largest);
+  Plan* largest = nullptr;
+  uint64_t most = IdFileStreamBytes(kMinWindowBytes);  // a part takes as much
+  for (Plan& input : plan.inputs) {
+    const uint64_t bytes = MemoryOf(input, kMinWindowBytes);
+    if (bytes <= most || HasFile(input)) continue;
+    largest = &input;
+    most = bytes;
+  }
+  if (largest != nullptr) {
+    MakePart(*largest);
+    return true;
+  }
+  if (plan.kind == Plan::Kind::kDifference || plan.inputs.size() < 3) return false;
+  MakePartOfFirst(plan, 2);
+  return true;
+}
+
+bool StageWithin(Plan& plan, uint64_t budget_bytes, uint64_t part_bytes) {
+  if (HasFile(plan) || plan.inputs.empty()) return OwnMemoryOf(plan, kMinWindowBytes) <= budget_bytes;
+  for (Plan& input : plan.inputs) {
+    if (!StageWithin(input, part_bytes, part_bytes)) return false;
+  }
+  while (MemoryOf(plan, kMinWindowBytes) > budget_bytes) {
+    if (!StageInputs(plan, part_bytes)) return false;
+  }
+  return true;
+}
+
+void LetGo(Plan& plan) {
+  plan.written = nullptr;
+  for (Plan& input : plan.inputs) LetGo(input);
 }
 
 }  // namespace
 
-void Stage(Plan& plan, uint64_t budget_bytes) {
-  while (MemoryOf(plan, kMinWindowBytes) > budget_bytes) {
-    Plan* at = &plan;
-    for (;;) {
-      const auto large = std::find_if(at->inputs.begin(), at->inputs.end(), [&](const Plan& input) {
-        return MemoryOf(input, kMinWindowBytes) > budget_bytes;
-      });
-      if (large == at->inputs.end()) break;
-      at = &*large;
-    }
-    MakePartOfInputs(*at, budget_bytes);
-  }
+absl::Status Stage(Plan& plan, uint64_t budget_bytes, uint64_t part_bytes) {
+  if (MemoryOf(plan, kMinWindowBytes) <= budget_bytes) return absl::OkStatus();
+  if (StageWithin(plan, budget_bytes, part_bytes)) return absl::OkStatus();
+  return absl::ResourceExhaustedError(fmt::format(
+      "the query needs more than the {} KiB of memory that queries have, even part by part: start the server "
+      "with a larger --segment-memory",
+      budget_bytes >> 10));
 }
 
 Plan* NextPart(Plan& plan) {
@@ -325,8 +353,10 @@ Plan* NextPart(Plan& plan) {
   return plan.kind == Plan::Kind::kPart ? &plan : nullptr;
 }
 
-void PartIsWritten(Plan& part, const FileEntry& file) {
+void PartIsWritten(Plan& part, const FileEntry& file, std::shared_ptr<const void> pin) {
+  LetGo(part);
   part.file = file;
+  part.written = std::move(pin);
   part.min_count = part.max_count = file.count;
   if (file.number == 0) part = Plan();
 }

@@ -35,8 +35,9 @@ struct Plan {
   std::vector<Plan> inputs;
   std::string segment;  // of kFile and kRecent; of kSource: its text
   FileEntry file;       // of kFile, kPart and kSource; of the latter two, 0 until it is written
-  uint64_t recent = 0;  // of kRecent: the layer,
-  bool adds = true;     // and which of its sides
+  std::shared_ptr<const void> written;  // of kPart: what keeps its file
+  uint64_t recent = 0;                  // of kRecent: the layer,
+  bool adds = true;                     // and which of its sides
   uint64_t min_count = 0;
   uint64_t max_count = 0;
 };
@@ -71,13 +72,14 @@ Plan PlanUnion(std::vector<Plan> inputs);
 Plan PlanIntersection(std::vector<Plan> inputs);
 Plan PlanDifference(Plan a, Plan b);
 
-// Makes parts of a plan that takes more than `budget_bytes` (4 MiB at least) until what is left takes no
-// more, and no part does, the parts within it counted as files.
-void Stage(Plan& plan, uint64_t budget_bytes);
+// Makes parts of a plan that takes more than `budget_bytes` until what is left takes no more, and no part
+// more than `part_bytes`, the parts within it counted as files. RESOURCE_EXHAUSTED: there is no way.
+absl::Status Stage(Plan& plan, uint64_t budget_bytes, uint64_t part_bytes);
 // A part that has not been written, and has none within it; nullptr: there is none.
 Plan* NextPart(Plan& plan);
-// Of a part that was written, or of none if the file's number is 0.
-void PartIsWritten(Plan& part, const FileEntry& file);
+// `pin` keeps its file, as long as the plan is to be read; number 0: there are no ids and there is no file.
+// Parts within it are let go of.
+void PartIsWritten(Plan& part, const FileEntry& file, std::shared_ptr<const void> pin);
 
 // How much memory the plan's streams take if each reads ahead by `window_bytes`, operators included.
 uint64_t MemoryOf(const Plan& plan, size_t window_bytes);

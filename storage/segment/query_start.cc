@@ -42,10 +42,15 @@ absl::StatusOr<std::shared_ptr<QueryStart>> QueryStart::Parse(std::shared_ptr<Co
 void QueryStart::Look(bool fetch, absl::AnyInvocable<void(absl::Status)> done) {
   core_->world.executor.Run([self = shared_from_this(), fetch, done = std::move(done)]() mutable {
     std::vector<Expression> sources = SourcesOf(self->normal_);
-    if (fetch && !sources.empty()) return self->FetchAll(std::move(sources), std::move(done));
+    if (fetch && !sources.empty()) {
+      // Not for minutes, only to find that there is no such segment.
+      const absl::Status names = self->CheckNames();
+      return names.ok() ? self->FetchAll(std::move(sources), std::move(done)) : done(names);
+    }
     for (const Expression& source : sources) {
-      std::optional<FetchedSource> kept = FindKeptSource(*self->core_, source);
-      if (kept.has_value()) self->Take(ToText(source), *std::move(kept));
+      absl::StatusOr<std::optional<FetchedSource>> kept = FindKeptSource(*self->core_, source);
+      if (!kept.ok()) return done(kept.status());
+      if (kept->has_value()) self->Take(ToText(source), **std::move(kept));
     }
     done(self->LookNow());
   });
@@ -71,8 +76,7 @@ void QueryStart::FetchAll(const std::vector<Expression>& sources,
   auto listening = options_.cancellation.OnCancel([others] { others.Cancel(); });
   auto ended = std::make_shared<absl::AnyInvocable<void(absl::Status)>>(std::move(done));
   for (const Expression& source : sources) {
-    const SourceFetchOptions options{options_.use_kept_result, options_.patience, others};
-    FetchSource(core_, source, options,
+    FetchSource(core_, source, options_.use_kept_result, others,
                 [self = shared_from_this(), fetches, others, listening, ended,
                  text = ToText(source)](absl::StatusOr<FetchedSource> fetched) {
                   bool failed = false;
@@ -94,8 +98,13 @@ void QueryStart::FetchAll(const std::vector<Expression>& sources,
   }
 }
 
+absl::Status QueryStart::CheckNames() {
+  return Resolve(normal_, text_, *core_->catalog, *core_->catalog->Now(), {}).status();
+}
+
 void QueryStart::Take(const std::string& source, FetchedSource fetched) {
   sources_[source] = fetched.file;
+  source_keys_.push_back(std::move(fetched.key));
   reading_->written.push_back(std::move(fetched.pins));
 }
 
@@ -108,8 +117,12 @@ absl::Status QueryStart::LookNow() {
   input_bytes_ = FileBytesOf(resolved_.plan);
   if (options_.use_kept_result) UseKept();
   reading_->pins = core_->files->Pin(resolved_.files);
-  Stage(resolved_.plan,
-        core_->memory->limit() - std::min(core_->memory->limit(), kQueryBytes + IdFiles::kWriteBytes + options_.caller_bytes));
+  const uint64_t most = core_->memory->limit();
+  const uint64_t own = kQueryBytes + options_.caller_bytes;
+  if (absl::Status status = Stage(resolved_.plan, most - std::min(most, own),
+                                  most - std::min<uint64_t>(most, IdFiles::kWriteBytes));
+      !status.ok())
+    return status;
   Measure(resolved_.plan);
   return absl::OkStatus();
 }
@@ -196,23 +209,29 @@ void QueryStart::ComputePart(Plan& part, size_t window) {
       [self = shared_from_this(), &part](const absl::StatusOr<FileEntry>& file) {
         self->reading_->listed = nullptr;
         if (!file.ok()) return self->End(file.status());
+        std::shared_ptr<IdFiles::Pins> pin;
         if (file->number != 0) {
           // It goes with the last that has it pinned.
-          self->reading_->written.push_back(self->core_->files->Pin({file->number}));
+          pin = std::make_shared<IdFiles::Pins>(self->core_->files->Pin({file->number}));
           self->core_->files->Remove(file->number);
         }
-        PartIsWritten(part, *file);
-        // Who waits for memory holds none.
-        self->reading_->memory = MemoryLine::Grant();
-        self->core_->world.executor.Run([self] { self->GoOn(); });
+        PartIsWritten(part, *file, std::move(pin));
+        self->core_->world.executor.Run([self] {
+          // Who waits for memory holds none.
+          self->reading_->memory = MemoryLine::Grant();
+          self->GoOn();
+        });
       },
       reading_);
 }
 
 void QueryStart::Open() {
   absl::StatusOr<std::unique_ptr<SegmentQuery>> query = MakeQuery();
+  // What is kept and cannot be read is nothing.
+  if (!query.ok()) {
+    for (const std::string& key : source_keys_) core_->ForgetResult(key);
+  }
   if (query.ok() || !is_kept_) return End(std::move(query));
-  // A kept result that cannot be read is none.
   core_->ForgetResult(resolved_.key);
   is_kept_ = false;
   kept_ = std::nullopt;

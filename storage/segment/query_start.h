@@ -52,6 +52,7 @@ class QueryStart : public std::enable_shared_from_this<QueryStart> {
 
   void FetchAll(const std::vector<Expression>& sources, absl::AnyInvocable<void(absl::Status)> done);
   void Take(const std::string& source, FetchedSource fetched);
+  absl::Status CheckNames();
   absl::Status LookNow();
   void UseKept();
   // Sets how much memory a plan takes.
@@ -72,6 +73,7 @@ class QueryStart : public std::enable_shared_from_this<QueryStart> {
   std::string normalized_;
   std::shared_ptr<Core::Reading> reading_;
   SourceFiles sources_;
+  std::vector<std::string> source_keys_;
   Resolved resolved_;
   std::optional<ResultEntry> kept_;
   bool is_kept_ = false;  // the plan is to read it, not only its count is known

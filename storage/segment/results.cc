@@ -77,7 +77,9 @@ std::vector<uint64_t> Results::Keep(ResultEntry entry) {
   Catalog::Batch batch;
   if (const auto found = by_key_.find(entry.key); found != by_key_.end()) {
     // A count alone does not take the place of the ids.
-    if (found->second->entry.file.number != 0 && entry.file.number == 0) return removed;
+    const ResultEntry& there = found->second->entry;
+    const bool has_ids = there.file.number != 0 && there.expires_at_ms > clock_.NowMs();
+    if (has_ids && entry.file.number == 0 && entry.count != 0) return removed;
     Forget(found->second, batch, removed);
   }
   while (!order_.empty() && (bytes_ + entry.file.bytes > max_bytes_ || order_.size() >= kMaxResults))

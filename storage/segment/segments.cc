@@ -204,7 +204,8 @@ void Segments::Impl::Explain(std::string_view expression, bool execute, SegmentQ
           shared->Count([shared, start, explanation,
                          done = std::move(done)](const absl::StatusOr<uint64_t>& count) mutable {
             if (!count.ok()) return done(count.status());
-            explanation->plan.exact_count = *count;
+            *explanation = start->Explain();  // with parts that have been written
+        explanation->plan.exact_count = *count;
             explanation->execution = shared->progress();
             size_t leaf = 0;
             Measure(explanation->plan, start->leaves(), leaf);

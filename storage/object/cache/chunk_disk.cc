@@ -111,7 +111,12 @@ absl::StatusOr<std::unique_ptr<ChunkDisk>> ChunkDisk::Open(const std::string& di
   if (absl::Status status = disk->RemoveStrangers(); !status.ok()) return status;
   for (uint32_t file = 0; file < disk->open_.size(); ++file) {
     absl::StatusOr<std::unique_ptr<File>> taken = disk->TakeOver(file);
-    if (!taken.ok()) break;  // Grow makes it anew
+    if (!taken.ok()) {
+      // Grow makes it anew, and those behind it.
+      for (uint32_t behind = file + 1; behind < disk->open_.size(); ++behind)
+        files.Remove(disk->PathOf(behind)).IgnoreError();
+      break;
+    }
     disk->open_[file] = *std::move(taken);
     disk->slots_ += disk->SlotsOfFile(file);
   }

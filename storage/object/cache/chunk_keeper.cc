@@ -139,6 +139,8 @@ void ChunkKeeper::KeepAs(ChunkId id, uint64_t seed, std::string_view bytes, bool
     ++counts_.not_kept;
     last_skip_ = std::clamp(2 * last_skip_, kFirstSkip, kLongestSkip);
     skip_ = last_skip_;
+    // A bad place of the disk is not tried again; a full disk may have room later.
+    if (!absl::IsResourceExhausted(written)) return;
   } else {
     last_skip_ = 0;
     if (draft != nullptr && draft->state_ == Draft::State::kPublished) id.object = draft->key_.object;

@@ -47,10 +47,12 @@ using Ids = std::set<uint64_t>;
 // go.
 class ListSource : public IdSource {
  public:
-  ListSource(std::vector<uint64_t> ids, absl::Status end, std::shared_future<void> wait)
-      : ids_(std::move(ids)), end_(std::move(end)), wait_(std::move(wait)) {}
+  ListSource(std::vector<uint64_t> ids, absl::Status end, std::shared_future<void> wait,
+             std::atomic<int>* read)
+      : ids_(std::move(ids)), end_(std::move(end)), wait_(std::move(wait)), read_(read) {}
 
   absl::StatusOr<std::span<const uint64_t>> Next(Reject) override {
+    if (at_ == 0) ++*read_;
     while (wait_.valid() && wait_.wait_for(std::chrono::milliseconds(1)) != std::future_status::ready) {
       if (cancelled_) return absl::CancelledError("the source was cancelled");
     }
@@ -69,6 +71,7 @@ class ListSource : public IdSource {
   const std::shared_future<void> wait_;
   const std::string name_ = "list";
   size_t at_ = 0;
+  std::atomic<int>* const read_;
   std::atomic<bool> cancelled_{false};
 };
 
@@ -92,12 +95,12 @@ class QueryStartTest : public ::testing::Test {
     segments_ = *std::move(opened);
   }
 
-  absl::StatusOr<std::unique_ptr<IdSource>> OpenSource(const std::string& name,
-                                                       const std::vector<std::string>& parameters) {
+  absl::StatusOr<OpenedSource> OpenSource(const std::string& name,
+                                          const std::vector<std::string>& parameters) {
     if (name != "orders") return absl::NotFoundError("there is no source with the name " + name);
     if (parameters.size() != 1) return absl::InvalidArgumentError("orders takes one parameter");
-    ++opened_;
-    return std::make_unique<ListSource>(source_ids_, source_end_, source_wait_);
+    return OpenedSource{std::make_unique<ListSource>(source_ids_, source_end_, source_wait_, &read_),
+                        definition_};
   }
 
   void Load(const std::string& name, const Ids& ids) {
@@ -112,7 +115,8 @@ class QueryStartTest : public ::testing::Test {
   std::vector<uint64_t> source_ids_;
   absl::Status source_end_;
   std::shared_future<void> source_wait_;
-  std::atomic<int> opened_{0};
+  std::string definition_ = "a query";
+  std::atomic<int> read_{0};  // sources of which something was read
   ThreadPool executor_{"query", 2};
   ThreadPool outside_{"outside", 3};
   SegmentsOptions options_;
@@ -185,18 +189,19 @@ TEST(StageTest, EveryPartFits) {
     Plan plan = some(3);
     std::vector<segment::FileEntry> before;
     segment::CollectFiles(plan, before);
-    constexpr uint64_t kBudget = 2 << 20;
-    segment::Stage(plan, kBudget);
+    const uint64_t kBudget = (900 << 10) + random() % (4 << 20);
+    const uint64_t kPartBudget = (900 << 10) + random() % (4 << 20);
+    ASSERT_TRUE(segment::Stage(plan, kBudget, kPartBudget).ok()) << seed;
     EXPECT_LE(segment::MemoryOf(plan, segment::kMinWindowBytes), kBudget);
     std::vector<uint64_t> read;
     std::vector<segment::FileEntry> files;
     for (Plan* part = segment::NextPart(plan); part != nullptr; part = segment::NextPart(plan)) {
-      EXPECT_LE(segment::MemoryOf(part->inputs.front(), segment::kMinWindowBytes), kBudget);
+      EXPECT_LE(segment::MemoryOf(part->inputs.front(), segment::kMinWindowBytes), kPartBudget);
       segment::CollectFiles(part->inputs.front(), files);
       segment::FileEntry file;
       file.number = 1'000'000 + files.size();
       file.count = 1;
-      segment::PartIsWritten(*part, file);
+      segment::PartIsWritten(*part, file, nullptr);
     }
     segment::CollectFiles(plan, files);
     for (const segment::FileEntry& file : files) {
@@ -213,19 +218,25 @@ TEST_F(QueryStartTest, SourcesAreFetchedOnceAndKept) {
   // More than the memory holds, in no order, some twice.
   for (uint64_t i = 0; i < 900'000; ++i) source_ids_.push_back(i * 7919 % 600'000 * 2);
   EXPECT_THAT(*Query(*segments_, R"(a & source:orders("x"))"), ElementsAre(2, 500'000));
-  EXPECT_EQ(opened_, 1);
+  EXPECT_EQ(read_, 1);
   EXPECT_EQ(*Count(*segments_, R"(source:orders("x") - a)"), 599'998u);
-  EXPECT_EQ(opened_, 1);
+  EXPECT_EQ(read_, 1);
   EXPECT_EQ(*Count(*segments_, R"(source:orders("y"))"), 600'000u);
-  EXPECT_EQ(opened_, 2);
+  EXPECT_EQ(read_, 2);
   source_ids_ = {3};
   EXPECT_THAT(*Query(*segments_, R"(a & source:orders("x"))"), ElementsAre(2, 500'000)) << "kept";
   EXPECT_THAT(*Query(*segments_, R"(a & source:orders("x"))", {.use_kept_result = false}), ElementsAre(3));
   EXPECT_THAT(*Query(*segments_, R"(a & source:orders("x"))"), ElementsAre(3)) << "the newest is kept";
   Open();
   EXPECT_THAT(*Query(*segments_, R"(a & source:orders("x"))"), ElementsAre(3)) << "also after a restart";
-  EXPECT_EQ(opened_, 3);
+  EXPECT_EQ(read_, 3);
+  // What the operator has changed is fetched anew.
+  definition_ = "another query";
+  source_ids_ = {1};
+  EXPECT_THAT(*Query(*segments_, R"(a & source:orders("x"))"), ElementsAre(1));
   source_ids_ = {};
+  EXPECT_THAT(*Query(*segments_, R"(a & source:orders("x"))", {.use_kept_result = false}), IsEmpty());
+  EXPECT_THAT(*Query(*segments_, R"(a & source:orders("x"))"), IsEmpty()) << "nothing is an answer, too";
   EXPECT_THAT(*Query(*segments_, R"(a & source:orders("none"))"), IsEmpty());
   EXPECT_THAT(*Query(*segments_, R"(a - source:orders("none"))"), ElementsAre(1, 2, 3, 500'000));
 }
@@ -237,7 +248,7 @@ TEST_F(QueryStartTest, SourcesAreUsedEvenIfNothingIsKept) {
   const size_t objects = objects_.size();
   EXPECT_THAT(*Query(*segments_, R"(source:orders("x"))"), ElementsAre(4, 5));
   EXPECT_THAT(*Query(*segments_, R"(source:orders("x"))"), ElementsAre(4, 5));
-  EXPECT_EQ(opened_, 2);
+  EXPECT_EQ(read_, 2);
   while (objects_.size() != objects) std::this_thread::yield();
 }
 
@@ -266,10 +277,10 @@ TEST_F(QueryStartTest, WhoAsksForTheSameWaitsForIt) {
     counts.push_back(
         std::async(std::launch::async, [&] { return Count(*segments_, R"(source:orders("x"))"); }));
   }
-  while (opened_ == 0) std::this_thread::yield();
+  while (read_ == 0) std::this_thread::yield();
   go.set_value();
   for (auto& count : counts) EXPECT_EQ(*count.get(), 1u);
-  EXPECT_EQ(opened_, 1);
+  EXPECT_EQ(read_, 1);
 }
 
 TEST_F(QueryStartTest, WhoLeavesEndsTheFetch) {
@@ -282,7 +293,7 @@ TEST_F(QueryStartTest, WhoLeavesEndsTheFetch) {
   std::promise<absl::Status> ended;
   segments_->Explain(R"(a & source:orders("x") & source:orders("y"))", true, {.cancellation = cancellation},
                      [&](const absl::StatusOr<SegmentExplanation>& done) { ended.set_value(done.status()); });
-  while (opened_ < 2) std::this_thread::yield();
+  while (read_ < 2) std::this_thread::yield();
   cancellation.Cancel();
   EXPECT_TRUE(absl::IsCancelled(ended.get_future().get()));
 }
@@ -294,7 +305,7 @@ TEST_F(QueryStartTest, AStopEndsFetches) {
   segments_->Query(R"(source:orders("x"))", {}, [&](absl::StatusOr<std::unique_ptr<SegmentQuery>> query) {
     ended.set_value(query.status());
   });
-  while (opened_ == 0) std::this_thread::yield();
+  while (read_ == 0) std::this_thread::yield();
   EXPECT_TRUE(segments_->Close().ok());
   EXPECT_FALSE(ended.get_future().get().ok());
 }
@@ -307,7 +318,7 @@ TEST_F(QueryStartTest, ExplainsWithoutFetching) {
   EXPECT_EQ(plan->normalized, R"(a & source:orders("x"))");
   ASSERT_EQ(plan->plan.inputs.size(), 2u);
   EXPECT_EQ(plan->plan.inputs[1].kind, SegmentPlan::Kind::kSource);
-  EXPECT_EQ(opened_, 0);
+  EXPECT_EQ(read_, 0);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "client/cli/exit_code.h"
 #include "client/cli/record_reader.h"
 #include "client/cli/segment_command_line.h"
+#include "client/cli/sort_command_line.h"
 #include "client/client.h"
 
 // What the words of a command line ask for. Everything that can be checked without the server has been.
@@ -65,7 +66,7 @@ struct ExportCommand {
 };
 
 using Command = std::variant<GetCommand, SetCommand, DelCommand, ExistsCommand, ScanCommand, StatsCommand,
-                             CompactCommand, ImportCommand, ExportCommand, SegmentCommand>;
+                             CompactCommand, ImportCommand, ExportCommand, SegmentCommand, SortCommand>;
 
 struct Invocation {
   std::string server;

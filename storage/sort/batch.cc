@@ -77,7 +77,7 @@ absl::Status Batch::SortSome(const Order& order, FieldReader* fields, Outcome& o
     const size_t length = RecordLength(order.format, {memory_.data() + next_, text_bytes_ - next_});
     const std::string_view record(memory_.data() + next_, length);
     if (absl::Status status = Take(record, order, fields, fits); !status.ok()) {
-      std::string message = fmt::format("line {}: {}", line_, std::string_view(status.message()));
+      std::string message = fmt::format("line {}: {}", line_, std::string(status.message()));
       if (!order.skip_invalid) return absl::InvalidArgumentError(message);
       if (outcome.invalid++ == 0) outcome.first_invalid = std::move(message);
     }
@@ -99,6 +99,8 @@ absl::Status Batch::SortSome(const Order& order, FieldReader* fields, Outcome& o
 absl::Status Batch::Take(std::string_view record, const Order& order, FieldReader* fields, bool& fits) {
   const std::string_view text = WithoutBreak(record);
   if (IsBlank(order.format, text)) return absl::OkStatus();
+  if (record.size() > order.max_record_bytes)
+    return absl::InvalidArgumentError(TooLong(order.format, order.max_record_bytes));
   std::string_view key = text;
   auto key_offset = static_cast<size_t>(text.data() - memory_.data());
   size_t keys_begin = keys_begin_;

@@ -24,6 +24,7 @@ struct Order {
   bool descending = false;
   bool unique = false;
   bool skip_invalid = false;
+  size_t max_record_bytes = 0;
 };
 
 // Records in memory, and the order they sort in. The text grows from the front of the memory, keys from its

@@ -180,7 +180,8 @@ absl::StatusOr<std::unique_ptr<FieldReader>> NewCsvFields(const FieldShape& shap
   std::string copy;
   while (columns.Next()) names.emplace_back(columns.Text(copy));
   if (!columns.status().ok()) {
-    return absl::InvalidArgumentError(fmt::format("line 1, the header: {}", std::string_view(columns.status().message())));
+    return absl::InvalidArgumentError(
+        fmt::format("line 1, the header: {}", std::string(columns.status().message())));
   }
   std::vector<size_t> places;
   for (const std::string& name : shape.names) {

@@ -22,14 +22,6 @@ RecordCutter::RecordCutter(ByteReader& input, RecordFormat format, size_t max_re
                            std::function<bool(size_t)> read)
     : input_(input), format_(format), max_record_bytes_(max_record_bytes), read_(std::move(read)) {}
 
-absl::Status RecordCutter::TooLong() const {
-  return absl::InvalidArgumentError(fmt::format(
-      "line {}: a record is longer than {} bytes, which is what this memory allows for; give more "
-      "memory{}",
-      line_, max_record_bytes_,
-      format_ == RecordFormat::kCsv ? ", or look for a quote that is never closed" : ""));
-}
-
 absl::StatusOr<std::string> RecordCutter::TakeHeader() {
   if (format_ != RecordFormat::kCsv) return "";
   const Pages pages(2 * max_record_bytes_ + kBreakBytes);
@@ -44,6 +36,10 @@ absl::StatusOr<std::string> RecordCutter::TakeHeader() {
   return header;
 }
 
+absl::Status RecordCutter::EndlessRecord() const {
+  return absl::InvalidArgumentError(fmt::format("line {}: {}", line_, TooLong(format_, max_record_bytes_)));
+}
+
 absl::StatusOr<RecordCutter::Piece> RecordCutter::Fill(std::span<char> out) {
   Filling filling;
   const uint64_t first_line = line_;
@@ -54,9 +50,9 @@ absl::StatusOr<RecordCutter::Piece> RecordCutter::Fill(std::span<char> out) {
   Scan(out, 0, filling);
   while (carry_.empty() && !ended_ && filling.filled < room) {
     if (absl::Status status = ReadSome(out.first(room), filling); !status.ok()) return status;
-    if (filling.filled - filling.whole > max_record_bytes_) return TooLong();
+    if (filling.filled - filling.whole > max_record_bytes_) return EndlessRecord();
   }
-  if (filling.filled - filling.whole > max_record_bytes_) return TooLong();
+  if (filling.filled - filling.whole > max_record_bytes_) return EndlessRecord();
   if (ended_ && carry_.empty()) {
     if (absl::Status status = End(out, filling); !status.ok()) return status;
   }

@@ -44,7 +44,7 @@ class RecordCutter {
   absl::Status ReadSome(std::span<char> out, Filling& filling);
   void Scan(std::span<char> out, size_t scanned, Filling& filling);
   absl::Status End(std::span<char> out, Filling& filling);
-  absl::Status TooLong() const;
+  absl::Status EndlessRecord() const;
 
   ByteReader& input_;
   const RecordFormat format_;

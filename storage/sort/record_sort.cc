@@ -40,7 +40,8 @@ class RecordSort {
              SortProgress& progress)
       : options_(options),
         plan_(options),
-        order_{options.format, options.keys.size(), options.descending, options.unique, options.skip_invalid},
+        order_{options.format, options.keys.size(),  options.descending,
+               options.unique, options.skip_invalid, plan_.max_record_bytes},
         output_(output),
         store_(store),
         progress_(progress),

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include <fmt/format.h>
+
 namespace thermocline::storage::sort {
 namespace {
 
@@ -51,6 +53,12 @@ bool IsBlank(RecordFormat format, std::string_view record) {
   if (format == RecordFormat::kLines) return false;
   if (format == RecordFormat::kCsv) return record.empty();
   return record.find_first_not_of(" \t\r") == std::string_view::npos;
+}
+
+std::string TooLong(RecordFormat format, size_t max_record_bytes) {
+  return fmt::format(
+      "a record is longer than {} bytes, which is what this memory allows for; give more memory{}",
+      max_record_bytes, format == RecordFormat::kCsv ? ", or look for a quote that is never closed" : "");
 }
 
 }  // namespace thermocline::storage::sort

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 #include "storage/record_sort.h"
@@ -19,5 +20,8 @@ std::string_view WithoutBreak(std::string_view record);
 
 // True for what is dropped without a word: an empty line, or one of white space in NDJSON.
 bool IsBlank(RecordFormat format, std::string_view record);
+
+// Why a record is refused that is longer than that.
+std::string TooLong(RecordFormat format, size_t max_record_bytes);
 
 }  // namespace thermocline::storage::sort

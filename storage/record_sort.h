@@ -59,8 +59,8 @@ enum class SortStage { kReading, kMerging, kWriting };
 // What a sort has done so far, and the way to end it. Thread-safe.
 struct SortProgress {
   std::atomic<SortStage> stage{SortStage::kReading};
-  std::atomic<uint64_t> bytes{0};  // of this stage
-  std::atomic<uint64_t> records{0};  // that were read
+  std::atomic<uint64_t> bytes{0};        // of this stage
+  std::atomic<uint64_t> records{0};      // that were read
   std::atomic<uint64_t> stage_bytes{0};  // in all; kReading has what the input knows
   std::atomic<bool> cancelled{false};    // set it, and the sort fails with CANCELLED soon
 };

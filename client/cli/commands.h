@@ -27,6 +27,7 @@ struct LocalContext {
 };
 
 ExitCode Execute(const SortCommand& command, LocalContext& context);
+ExitCode Execute(const TimelineCommand& command, LocalContext& context);
 
 ExitCode Execute(const GetCommand& command, Context& context);
 ExitCode Execute(const SetCommand& command, Context& context);

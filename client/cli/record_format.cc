@@ -41,7 +41,7 @@ void AddRecordFormat(CLI::App* app, std::optional<RecordFormat>& format) {
       format, "Instead of what the file's name tells");
 }
 
-void AddMemory(CLI::App* app, uint64_t& bytes) {
+void AddMemory(CLI::App* app, uint64_t& bytes, const std::string& standard) {
   app->add_option_function<std::string>(
          "--memory",
          [&bytes](const std::string& text) {
@@ -53,7 +53,7 @@ void AddMemory(CLI::App* app, uint64_t& bytes) {
            }
            bytes = *parsed;
          },
-         "What the process may use at most (default 1GiB)")
+         fmt::format("What the process may use at most (default {})", standard))
       ->type_name("SIZE");
 }
 

@@ -19,7 +19,7 @@ storage::RecordFormat RecordFormatOf(const std::string& path);
 // --format
 void AddRecordFormat(CLI::App* app, std::optional<storage::RecordFormat>& format);
 
-// --memory, as 64MiB or 2GiB
-void AddMemory(CLI::App* app, uint64_t& bytes);
+// --memory, as 64MiB or 2GiB; `standard` is what it is without.
+void AddMemory(CLI::App* app, uint64_t& bytes, const std::string& standard);
 
 }  // namespace thermocline::cli

@@ -63,7 +63,7 @@ void AddSortCommand(CLI::App& app, SortCommand& command) {
   sort->add_flag("--text", command.options.text, "Fields of CSV are text, even if they look like numbers");
   sort->add_flag("--skip-invalid", command.options.skip_invalid,
                  "Leave out what is no record, and count it (default: stop at the first)");
-  AddMemory(sort, command.memory_bytes);
+  AddMemory(sort, command.memory_bytes, "1GiB");
   command.options.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   AddNumber(
       sort, "--threads",

@@ -52,7 +52,7 @@ class RecordSort {
         }) {}
 
   ~RecordSort() {
-    for (const Run& run : runs_) store_.Remove(run.name).IgnoreError();
+    for (const BlockFile& run : runs_) store_.Remove(run.name).IgnoreError();
   }
 
   absl::StatusOr<SortSummary> Execute() {
@@ -112,7 +112,7 @@ class RecordSort {
   absl::Status MergeToFew() {
     for (uint64_t number = 0;; ++number) {
       uint64_t need = 0;
-      for (const Run& run : runs_) need = std::max(need, LeastReadBytes(run));
+      for (const BlockFile& run : runs_) need = std::max(need, BlockReader::LeastBytes(run));
       const size_t most = need == 0 ? runs_.size() : std::max<size_t>(2, plan_.merge_bytes / need);
       if (runs_.size() <= most) return absl::OkStatus();
       const size_t count = std::min(most, runs_.size() - most + 1);
@@ -135,11 +135,11 @@ class RecordSort {
     return first;
   }
 
-  absl::StatusOr<std::vector<std::unique_ptr<SortedRecords>>> Open(std::span<const Run> runs) {
+  absl::StatusOr<std::vector<std::unique_ptr<SortedRecords>>> Open(std::span<const BlockFile> runs) {
     const uint64_t window =
         std::min(kMaxWindowBytes, plan_.merge_bytes / std::max<size_t>(1, runs.size()) / 2);
     std::vector<std::unique_ptr<SortedRecords>> sources;
-    for (const Run& run : runs) {
+    for (const BlockFile& run : runs) {
       auto source = OpenRun(store_, run, window, stores_keys(), order_.descending);
       if (!source.ok()) return source.status();
       sources.push_back(*std::move(source));
@@ -166,7 +166,7 @@ class RecordSort {
         RunWriter::Create(store_, fmt::format("merged-{}", number), plan_.block_bytes, stores_keys());
     if (!writer.ok()) return writer.status();
     if (absl::Status status = MergeTo(*std::move(sources), **writer); !status.ok()) return status;
-    absl::StatusOr<Run> merged = (*writer)->Finish();
+    absl::StatusOr<BlockFile> merged = (*writer)->Finish();
     if (!merged.ok()) return merged.status();
     progress_.bytes += merged->bytes;
     for (auto run = begin; run != end; ++run) store_.Remove(run->name).IgnoreError();
@@ -177,7 +177,7 @@ class RecordSort {
 
   absl::Status WriteOutput(const std::string& header, const std::vector<std::unique_ptr<Batch>>& batches) {
     uint64_t bytes = 0;
-    for (const Run& run : runs_) bytes += run.bytes;
+    for (const BlockFile& run : runs_) bytes += run.bytes;
     const uint64_t read = progress_.bytes;
     Enter(SortStage::kWriting, runs_.empty() ? read : bytes);
     std::vector<std::unique_ptr<SortedRecords>> sources;
@@ -203,7 +203,7 @@ class RecordSort {
   SortProgress& progress_;
   ByteReader& input_;
   RecordCutter cutter_;
-  std::vector<Run> runs_;  // in the order of the input
+  std::vector<BlockFile> runs_;  // in the order of the input
   SortSummary summary_;
 };
 

@@ -173,7 +173,7 @@ void RunCrew::Sort(Batch& batch, FieldReader* fields) {
 absl::Status RunCrew::Spill(const Batch& batch, uint64_t part) {
   if (batch.count() == 0) return absl::OkStatus();
   uint64_t duplicates = 0;
-  absl::StatusOr<Run> run = WriteRun(batch, part, duplicates);
+  absl::StatusOr<BlockFile> run = WriteRun(batch, part, duplicates);
   if (!run.ok()) return run.status();
   MutexLock lock(mutex_);
   parts_.push_back({batch.number(), part, *std::move(run)});
@@ -181,7 +181,7 @@ absl::Status RunCrew::Spill(const Batch& batch, uint64_t part) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Run> RunCrew::WriteRun(const Batch& batch, uint64_t part, uint64_t& duplicates) {
+absl::StatusOr<BlockFile> RunCrew::WriteRun(const Batch& batch, uint64_t part, uint64_t& duplicates) {
   absl::StatusOr<std::unique_ptr<RunWriter>> writer = RunWriter::Create(
       store_, fmt::format("run-{}-{}", batch.number(), part), plan_.block_bytes, order_.keys > 0);
   if (!writer.ok()) return writer.status();

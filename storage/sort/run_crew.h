@@ -47,7 +47,7 @@ class RunCrew {
   // the input.
   struct Result {
     std::vector<std::unique_ptr<Batch>> batches;
-    std::vector<Run> runs;
+    std::vector<BlockFile> runs;
     Batch::Outcome outcome;
     uint64_t duplicates = 0;
   };
@@ -57,13 +57,13 @@ class RunCrew {
   struct Part {
     uint64_t batch;
     uint64_t part;
-    Run run;
+    BlockFile run;
   };
 
   RunCrew(ObjectStore& store, const MemoryPlan& plan, const Order& order, SortProgress& progress);
   void Work(FieldReader* fields);
   void Sort(Batch& batch, FieldReader* fields);
-  absl::StatusOr<Run> WriteRun(const Batch& batch, uint64_t part, uint64_t& duplicates);
+  absl::StatusOr<BlockFile> WriteRun(const Batch& batch, uint64_t part, uint64_t& duplicates);
   absl::Status Spill(const Batch& batch, uint64_t part);
   void SpillAll() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Fail(uint64_t batch, absl::Status status);

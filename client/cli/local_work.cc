@@ -5,12 +5,15 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <filesystem>
+#include <optional>
+#include <span>
 #include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
 #include <utility>
 
 #include "fmt/format.h"
+#include <poll.h>
 
 #include "storage/executor_reads.h"
 #include "storage/posix_file_system.h"
@@ -20,6 +23,7 @@ namespace thermocline::cli {
 namespace {
 
 constexpr int kReadThreads = 2;
+constexpr int kTurnMs = 100;
 
 std::atomic<std::atomic<bool>*> interrupted{nullptr};
 static_assert(std::atomic<std::atomic<bool>*>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
@@ -41,6 +45,28 @@ class OpenedWriter : public storage::ObjectWriter {
  private:
   const int descriptor_;
   const std::unique_ptr<storage::ObjectWriter> writer_;
+};
+
+// Waits for bytes in short turns, so that Ctrl-C ends it while nothing comes.
+class StandardInput : public storage::ByteReader {
+ public:
+  explicit StandardInput(int descriptor)
+      : descriptor_(descriptor), reader_(storage::NewDescriptorReader(descriptor, "standard input")) {}
+
+  absl::StatusOr<size_t> Read(std::span<char> out) override {
+    for (;;) {
+      const std::atomic<bool>* const flag = interrupted.load();
+      if (flag != nullptr && flag->load()) return absl::CancelledError("cancelled");
+      pollfd waiting{.fd = descriptor_, .events = POLLIN, .revents = 0};
+      if (poll(&waiting, 1, kTurnMs) != 0 && waiting.revents != 0) return reader_->Read(out);
+    }
+  }
+
+  std::optional<uint64_t> size() const override { return reader_->size(); }
+
+ private:
+  const int descriptor_;
+  const std::unique_ptr<storage::ByteReader> reader_;
 };
 
 storage::PosixFileSystem& Files() {
@@ -95,7 +121,7 @@ ScratchStore::~ScratchStore() {
 storage::ObjectStore& ScratchStore::objects() { return *parts_->store; }
 
 absl::StatusOr<std::unique_ptr<storage::ByteReader>> OpenInput(const std::string& path, const Io& io) {
-  if (path == "-") return storage::NewDescriptorReader(io.in, "standard input");
+  if (path == "-") return std::make_unique<StandardInput>(io.in);
   return storage::OpenFileReader(path);
 }
 

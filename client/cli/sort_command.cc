@@ -32,7 +32,10 @@ class StageLine {
 
   std::string operator()() {
     const SortStage stage = progress_.stage;
-    if (std::exchange(stage_, stage) != stage) begin_ = Clock::now();
+    // It has begun since the last call.
+    const Clock::time_point now = Clock::now();
+    if (std::exchange(stage_, stage) != stage) begin_ = called_;
+    called_ = now;
     const uint64_t total = progress_.stage_bytes;
     ProgressState state{.bytes = progress_.bytes, .elapsed = Since(begin_), .what = "records"};
     if (total > 0) state.total_bytes = total;
@@ -64,6 +67,7 @@ class StageLine {
   const SortProgress& progress_;
   SortStage stage_ = SortStage::kReading;
   Clock::time_point begin_ = Clock::now();
+  Clock::time_point called_ = begin_;
 };
 
 void PrintSummary(const SortSummary& summary, std::chrono::milliseconds elapsed, bool json,

@@ -45,6 +45,8 @@ struct Words {
   ImportCommand import;
   ExportCommand export_;
   SegmentCommand segment;
+  SortCommand sort;
+  TimelineCommand timeline;
   std::string import_key;
   std::optional<Format> import_format;
   std::vector<std::string> help_topic;
@@ -214,6 +216,8 @@ Command Choose(const CLI::App& app, Words& words) {
     if (app.count("--timeout") > 0) SetTimeout(words.segment, words.invocation.timeout);
     return std::move(words.segment);
   }
+  if (name == "timeline") return std::move(words.timeline);
+  if (name == "sort") return std::move(words.sort);
   if (name == "import") return std::move(words.import);
   if (name == "export") return std::move(words.export_);
   return StatsCommand();
@@ -250,6 +254,8 @@ void AddCommands(CLI::App& app, Words& words) {
   AddImport(app, words);
   AddSegmentCommands(app, words.segment);
   AddJobCommands(app, words.segment);
+  AddSortCommand(app, words.sort);
+  AddTimelineCommand(app, words.timeline);
   app.add_subcommand("help", "Print this, or how a command is used")
       ->add_option("COMMAND", words.help_topic, "The command, as in 'help segment query'");
   app.footer(kFooter);

@@ -10,6 +10,8 @@
 #include "client/cli/exit_code.h"
 #include "client/cli/record_reader.h"
 #include "client/cli/segment_command_line.h"
+#include "client/cli/sort_command_line.h"
+#include "client/cli/timeline_command_line.h"
 #include "client/client.h"
 
 // What the words of a command line ask for. Everything that can be checked without the server has been.
@@ -64,8 +66,9 @@ struct ExportCommand {
   std::string output;  // empty: standard output
 };
 
-using Command = std::variant<GetCommand, SetCommand, DelCommand, ExistsCommand, ScanCommand, StatsCommand,
-                             CompactCommand, ImportCommand, ExportCommand, SegmentCommand>;
+using Command =
+    std::variant<GetCommand, SetCommand, DelCommand, ExistsCommand, ScanCommand, StatsCommand, CompactCommand,
+                 ImportCommand, ExportCommand, SegmentCommand, SortCommand, TimelineCommand>;
 
 struct Invocation {
   std::string server;

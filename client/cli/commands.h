@@ -20,6 +20,15 @@ struct Context {
   bool json = false;
 };
 
+// For commands that need no server.
+struct LocalContext {
+  Io& io;
+  bool json = false;
+};
+
+ExitCode Execute(const SortCommand& command, LocalContext& context);
+ExitCode Execute(const TimelineCommand& command, LocalContext& context);
+
 ExitCode Execute(const GetCommand& command, Context& context);
 ExitCode Execute(const SetCommand& command, Context& context);
 ExitCode Execute(const DelCommand& command, Context& context);

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <fstream>
+#include <future>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -52,7 +53,7 @@ struct Ended {
   std::chrono::milliseconds took{0};
 };
 
-Ended Run(const std::vector<std::string>& command) {
+Ended RunProgram(const std::vector<std::string>& command) {
   const auto start = std::chrono::steady_clock::now();
   int ends[2];
   if (pipe(ends) != 0) return {};
@@ -125,7 +126,7 @@ class StoryTest : public ::testing::Test {
   static std::string Series(uint64_t rows) { return fmt::format("generate_series(1::bigint, {}) i", rows); }
 
   static void Postgres(const DatabaseServer& server, const std::string& sql) {
-    const Ended ended = Run({"psql", "-q", "-v", "ON_ERROR_STOP=1", server.Url(), "-c", sql});
+    const Ended ended = RunProgram({"psql", "-q", "-v", "ON_ERROR_STOP=1", server.Url(), "-c", sql});
     ASSERT_EQ(ended.code, 0) << ended.output;
   }
 
@@ -137,10 +138,10 @@ class StoryTest : public ::testing::Test {
         url.substr(url.find("127.0.0.1:") + 10, url.rfind('/') - url.find("127.0.0.1:") - 10);
     const std::string series =
         fmt::format("(select cast(seq as unsigned) as i from seq_1_to_{}) s", Rows() / 2);
-    const Ended ended = Run({"mariadb", "--no-defaults", "--protocol=tcp", "--host=127.0.0.1",
-                             "--port=" + port, std::string("--user=") + DatabaseServer::kUser,
-                             std::string("--password=") + DatabaseServer::kPassword, "mysql", "-e",
-                             Orders("orders", 2026, kFactor2026, series)});
+    const Ended ended = RunProgram({"mariadb", "--no-defaults", "--protocol=tcp", "--host=127.0.0.1",
+                                    "--port=" + port, std::string("--user=") + DatabaseServer::kUser,
+                                    std::string("--password=") + DatabaseServer::kPassword, "mysql", "-e",
+                                    Orders("orders", 2026, kFactor2026, series)});
     ASSERT_EQ(ended.code, 0) << ended.output;
     // The same, all in one place, for the answer that SQL gives.
     Postgres(*people_, Orders("orders_2025", 2025, kFactor2025, Series(2 * Rows())));
@@ -176,7 +177,7 @@ class StoryTest : public ::testing::Test {
   Ended Cli(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), THERMOCLINE_CLI);
     arguments.insert(arguments.end(), {"--server", server_->address()});
-    return Run(arguments);
+    return RunProgram(arguments);
   }
 
   std::string Fetch(storage::S3Client& client, const std::string& key) {

@@ -35,7 +35,7 @@ struct BucketObjects {
 // character: so one place has one URL, and none leads out of what is allowed.
 class ExportTargets {
  public:
-  // `allowed`: URLs of folders, buckets, or what keys begin with. Their folders are made; what a crash has
+  // `allowed`: URLs of folders, buckets, or what keys begin with. Folders are made; what a crash has
   // left unfinished there is removed, unless it belongs to another server that runs. `buckets` is nullptr
   // where there is no such store. Both must outlive it and all that it has made.
   //   INVALID_ARGUMENT: such a URL is not possible. Others as FileSystem.

@@ -18,7 +18,7 @@ struct ObjectsConfig {
 };
 
 // What a client of S3 and the cache need at least; it is a part of the memory of segments.
-inline constexpr uint64_t kMinObjectsMemory = uint64_t{24} << 20;
+inline constexpr uint64_t kMinObjectsMemory = uint64_t{64} << 20;
 
 // The flags about it, as they were written.
 struct ObjectsTexts {

@@ -43,8 +43,9 @@ class SegmentObjects {
   SegmentObjects() = default;
 
   absl::Status OpenS3(const ObjectsConfig& config, uint64_t memory_bytes);
-  absl::Status OpenBucket(const ObjectsConfig& config, const std::string& data_directory,
-                          uint64_t memory_bytes, storage::FileSystem& files, storage::DiskReads& reads);
+  absl::Status OpenBucket(const ObjectsConfig& config, const std::string& owner,
+                          const std::string& data_directory, uint64_t memory_bytes,
+                          storage::FileSystem& files, storage::DiskReads& reads);
 
   std::string url_;
   uint64_t cache_bytes_ = 0;

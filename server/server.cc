@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <string_view>
 #include <utility>
 
@@ -52,9 +53,38 @@ uint64_t ObjectMemory(const Config& config) {
   return std::clamp(config.segment_memory_bytes / kObjectsPart, kMinObjectsMemory, kMaxObjectsMemory);
 }
 
+// Whether one of two places lies in the other.
+bool Meet(std::string a, std::string b) {
+  if (!a.ends_with('/')) a += '/';
+  if (!b.ends_with('/')) b += '/';
+  return a.starts_with(b) || b.starts_with(a);
+}
+
+// Exports must not replace what the server itself lives on.
+absl::Status CheckApart(const Config& config) {
+  constexpr std::string_view kFile = "file://";
+  std::error_code error;
+  const std::string data = std::filesystem::weakly_canonical(config.data_directory, error).string();
+  for (const std::string& url : config.export_to) {
+    bool meets = !config.objects.url.empty() && Meet(url, config.objects.url);
+    if (url.starts_with(kFile)) {
+      meets = Meet(std::filesystem::weakly_canonical(url.substr(kFile.size()), error).string(), data);
+    }
+    if (meets) {
+      return absl::InvalidArgumentError(
+          fmt::format("--export-to {} overlaps with the data directory or --segment-store: exports could "
+                      "replace what the server "
+                      "lives on; name another folder or prefix",
+                      url));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<bool> Exists(storage::S3Client& s3, const std::string& bucket, const std::string& key) {
   const absl::Status status = s3.OpenObject(bucket, key).status();
-  if (absl::IsNotFound(status)) return false;
+  // Who may write but not list is refused where there is nothing; creating it finds out.
+  if (absl::IsNotFound(status) || absl::IsPermissionDenied(status)) return false;
   if (!status.ok()) return status;
   return true;
 }
@@ -141,6 +171,7 @@ absl::Status Server::OpenSegments(const Config& config) {
 
 absl::Status Server::OpenExports(const Config& config) {
   if (segments_ == nullptr) return absl::OkStatus();
+  if (absl::Status status = CheckApart(config); !status.ok()) return status;
   storage::S3Client* const s3 = objects_->s3();
   if (s3 != nullptr) {
     buckets_.exists = [s3](const std::string& bucket, const std::string& key) {

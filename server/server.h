@@ -62,12 +62,13 @@ class Server {
   storage::ThreadPool background_;
   storage::ThreadPool queries_;  // of segments
   storage::ThreadPool segment_changes_;
-  storage::ThreadPool outside_;  // waits for others
   std::unique_ptr<storage::DiskReads> disk_reads_;
   std::unique_ptr<storage::Engine> engine_;
   std::unique_ptr<SegmentObjects> objects_;
-  std::unique_ptr<storage::Segments> segments_;  // nullptr: none are served
   BucketObjects buckets_;
+  // Its tasks write to the two above, and outlive those they belong to.
+  storage::ThreadPool outside_;
+  std::unique_ptr<storage::Segments> segments_;  // nullptr: none are served
   std::unique_ptr<ExportTargets> export_targets_;
   std::unique_ptr<Jobs> jobs_;  // nullptr: no segments are served
   std::unique_ptr<KeyValueService> key_value_;

@@ -66,7 +66,7 @@ struct SegmentsWorld {
   ObjectStore& objects;
   Executor& executor;  // queries, sorts and rewrites; several threads pay, for some of it waits for the disk
   Executor& changes;   // publishes changes: little work, and a sync of the disk; must not wait for `executor`
-  Executor& outside;   // waits for others, perhaps for minutes: reads sources, writes exports
+  Executor& outside;   // writes the objects of exports, and waits for their store, perhaps for minutes
   SegmentSource source;  // empty: there are none
 };
 

@@ -12,6 +12,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "fmt/format.h"
+#include "nlohmann/json.hpp"
 
 #include "server/service/segment_requests.h"
 #include "server/status.h"
@@ -32,6 +33,12 @@ constexpr std::chrono::minutes kPatience{10};
 constexpr double kLeastPart = 0.002;
 
 // The first bytes of UTF-8, without half a character.
+// What others say need not be UTF-8, and protobuf's strings must be.
+std::string Readable(const std::string& text) {
+  using nlohmann::json;
+  return json::parse(json(text).dump(-1, ' ', false, json::error_handler_t::replace)).get<std::string>();
+}
+
 std::string Beginning(std::string_view text, size_t bytes) {
   if (text.size() <= bytes) return std::string(text);
   while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xC0) == 0x80) --bytes;
@@ -229,7 +236,7 @@ void Jobs::State::Ended(const RecordPtr& record, const absl::StatusOr<storage::S
     } else {
       job.set_stage(v1::Job::FAILED);
       job.set_failure_code(ExportWireCode(result.status()));
-      job.set_failure(Beginning(std::string(result.status().message()), kShownFailureBytes));
+      job.set_failure(Beginning(Readable(std::string(result.status().message())), kShownFailureBytes));
     }
     --running_;
     watches = Close(record);

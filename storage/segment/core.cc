@@ -17,6 +17,8 @@ constexpr uint64_t kCatalogPart = 8;
 constexpr uint64_t kIndexesPart = 16;
 // Of what is left then: changes and rewrites. The others are queries, which no change can keep waiting.
 constexpr uint64_t kChangesPart = 3;
+// Sources that are read at a time.
+constexpr int kFetchThreads = 16;
 // What exports may take of what queries have: they last long.
 constexpr uint64_t kExportsPart = 2;
 
@@ -40,6 +42,7 @@ absl::Status Core::Open() {
   fetch_memory = std::make_shared<MemoryLine>(
       std::max(change_memory->limit() / 2, uint64_t{IdSorter::kMinBytes}), world.executor);
   fetches = std::make_shared<SourceFetches>();
+  if (world.source) fetch_threads = std::make_unique<ThreadPool>("source", kFetchThreads);
   locks = std::make_unique<NameLocks>(world.changes);
   results = std::make_unique<Results>(*catalog, world.clock, options.result_bytes,
                                       static_cast<uint64_t>(options.result_lifetime.count()));
@@ -77,6 +80,7 @@ absl::Status Core::Close() {
   fetch_memory->Close();
   change_memory->Close();
   gate.Close();
+  fetch_threads = nullptr;
   files->Close();
   return catalog->Close();
 }

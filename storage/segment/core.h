@@ -23,6 +23,7 @@
 #include "storage/segment/results.h"
 #include "storage/segment/work_list.h"
 #include "storage/segments.h"
+#include "storage/thread_pool.h"
 
 namespace thermocline::storage::segment {
 
@@ -84,6 +85,8 @@ class Core {
   // What fetches of sources may have of that: they wait here as long as it takes, and so nobody else does.
   std::shared_ptr<MemoryLine> fetch_memory;
   std::shared_ptr<SourceFetches> fetches;
+  std::unique_ptr<ThreadPool>
+      fetch_threads;  // that read sources, and may wait for hours; nullptr: there are none
   std::shared_ptr<MemoryLine> export_memory;  // what exports may take of that of queries, one after the other
   std::unique_ptr<Results> results;
   std::unique_ptr<NameLocks> locks;  // every change of a segment happens under its name's
@@ -98,6 +101,7 @@ class Core {
   std::atomic<uint64_t> recent_changes{0};
   std::atomic<uint64_t> ids_returned{0};
   std::atomic<uint64_t> queries{0};
+  std::atomic<int> keeping{0};  // results on their way into files
 
  private:
   void RemoveFiles(const std::vector<uint64_t>& numbers);

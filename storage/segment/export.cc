@@ -112,7 +112,8 @@ void SegmentExport::Impl::AwaitMemory(uint64_t bytes) {
           std::swap(self->memory_, *grant);
         }
         self->Ask();
-      });
+      },
+      cancellation_);
 }
 
 void SegmentExport::Impl::Ask() {

@@ -65,7 +65,9 @@ void MemoryLine::Request(uint64_t bytes, std::chrono::milliseconds patience, std
             });
           });
       waiting_.push_back(waiter);
-      executor_.RunAfter(patience, [self = shared_from_this(), waiter] { self->Expire(waiter); });
+      executor_.RunAfter(patience, [self = shared_from_this(), weak = std::weak_ptr<Waiter>(waiter)] {
+        if (const std::shared_ptr<Waiter> live = weak.lock()) self->Expire(live);
+      });
       return;
     }
   }

@@ -187,13 +187,16 @@ absl::Status SegmentQuery::Impl::KeepPart(const Part& part) {
     if (number.ok()) {
       absl::StatusOr<std::unique_ptr<segment::IdFileWriter>> writer = core_->files->Create(*number);
       status = writer.status();
-      if (writer.ok()) keeper_ = *std::move(writer);
+      if (writer.ok()) {
+        keeper_ = *std::move(writer);
+        core_->keeping.fetch_add(1, std::memory_order_relaxed);
+      }
       keeper_number_ = *number;
     }
   }
   if (status.ok()) status = keeper_->Add(part);
   if (!status.ok() || keeper_->bytes() > keeping_->max_file_bytes) {
-    keeper_ = nullptr;
+    DropKeeper();
     keeping_->max_file_bytes = 0;  // the count is still worth it
   }
   return absl::OkStatus();
@@ -209,8 +212,14 @@ void SegmentQuery::Impl::KeepResult() {
     const absl::StatusOr<segment::IdFileSummary> summary = keeper_->Finish();
     if (summary.ok()) entry.file = segment::ToEntry(keeper_number_, *summary);
   }
-  keeper_ = nullptr;
+  DropKeeper();
   core_->KeepResult(std::move(entry));
+}
+
+void SegmentQuery::Impl::DropKeeper() {
+  if (keeper_ == nullptr) return;
+  keeper_ = nullptr;
+  core_->keeping.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void SegmentQuery::Impl::Cancel() {

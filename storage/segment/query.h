@@ -41,6 +41,7 @@ class SegmentQuery::Impl : public std::enable_shared_from_this<Impl> {
   };
 
   explicit Impl(Parts parts);
+  ~Impl() { DropKeeper(); }
   static std::unique_ptr<SegmentQuery> Make(Parts parts);
 
   void Next(size_t target, bool bitmaps, IdPage* page, absl::AnyInvocable<void(absl::Status)> done);
@@ -67,6 +68,7 @@ class SegmentQuery::Impl : public std::enable_shared_from_this<Impl> {
   uint64_t left() const { return options_.limit == 0 ? UINT64_MAX : options_.limit - ids_; }
   absl::Status KeepPart(const Part& part);
   void KeepResult();
+  void DropKeeper();
 
   const std::shared_ptr<segment::Core> core_;
   const std::shared_ptr<segment::Work> work_;

@@ -15,6 +15,8 @@ constexpr uint64_t kQueryBytes = uint64_t{1} << 20;
 // What its streams would like, as a part of all memory; they do with less.
 constexpr uint64_t kQueryPart = 16;
 constexpr uint64_t kSmallResultBytes = 64 << 10;
+// Results that are written at a time: their readers may take hours, and stores like S3 lend them memory.
+constexpr int kMostKeeping = 4;
 
 }  // namespace
 
@@ -272,6 +274,7 @@ absl::StatusOr<std::unique_ptr<SegmentQuery>> QueryStart::MakeQuery() {
 std::optional<SegmentQuery::Impl::Keeping> QueryStart::Keeping() const {
   const bool worth_it =
       input_bytes_ >= core_->options.min_result_work_bytes && !resolved_.plan.inputs.empty();
+  if (core_->keeping.load(std::memory_order_relaxed) >= kMostKeeping) return std::nullopt;
   if (kept_.has_value() || !options_.keep_result || core_->results->max_bytes() == 0 || !worth_it)
     return std::nullopt;
   SegmentQuery::Impl::Keeping keeping;

@@ -180,7 +180,9 @@ void Segments::Impl::Store(std::string_view expression, std::string_view name,
   absl::StatusOr<std::unique_ptr<SegmentWrite>> write = Write(name, SegmentChange::kReplace, {});
   if (!write.ok()) return End(storing, write.status());
   storing->write = *std::move(write);
-  Query(expression, options, [storing](absl::StatusOr<std::unique_ptr<SegmentQuery>> query) {
+  SegmentQueryOptions once = options;
+  once.keep_result = false;  // it is kept as a segment
+  Query(expression, once, [storing](absl::StatusOr<std::unique_ptr<SegmentQuery>> query) {
     if (!query.ok()) return End(storing, query.status());
     storing->query = *std::move(query);
     StoreNextPage(storing);
@@ -205,7 +207,7 @@ void Segments::Impl::Explain(std::string_view expression, bool execute, SegmentQ
                          done = std::move(done)](const absl::StatusOr<uint64_t>& count) mutable {
             if (!count.ok()) return done(count.status());
             *explanation = start->Explain();  // with parts that have been written
-        explanation->plan.exact_count = *count;
+            explanation->plan.exact_count = *count;
             explanation->execution = shared->progress();
             size_t leaf = 0;
             Measure(explanation->plan, start->leaves(), leaf);

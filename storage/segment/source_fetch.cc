@@ -74,7 +74,7 @@ class SourceFetch : public std::enable_shared_from_this<SourceFetch> {
     Waiting::iterator at;
     {
       MutexLock lock(mutex_);
-      if (ended_) return false;
+      if (ended_ || abandoned_) return false;
       at = waiting_.insert(waiting_.end(), Waiter{std::move(done), nullptr});
     }
     // Leaves by another thread: Cancel may be called with locks held.
@@ -88,7 +88,7 @@ class SourceFetch : public std::enable_shared_from_this<SourceFetch> {
   }
 
   void Start() {
-    core_->world.outside.Run([self = shared_from_this()] { self->Read(); });
+    core_->fetch_threads->Run([self = shared_from_this()] { self->Read(); });
   }
 
  private:
@@ -112,6 +112,7 @@ class SourceFetch : public std::enable_shared_from_this<SourceFetch> {
       if (ended_) return;
       gone.splice(gone.end(), waiting_, at);
       last = waiting_.empty();
+      if (last) abandoned_ = true;
     }
     if (last) {
       // Who asks from now on begins anew.
@@ -128,7 +129,8 @@ class SourceFetch : public std::enable_shared_from_this<SourceFetch> {
     ids_ = nullptr;
     sorter_->Finish([self = shared_from_this()](absl::StatusOr<IdSorter::Sorted> sorted) {
       if (!sorted.ok()) return self->End(sorted.status());
-      self->core_->world.outside.Run(
+      // Not on the threads that read: all of them may be waiting for what this gives back.
+      self->core_->world.executor.Run(
           [self, sorted = *std::move(sorted)]() mutable { self->Keep(std::move(sorted)); });
     });
   }
@@ -172,7 +174,7 @@ class SourceFetch : public std::enable_shared_from_this<SourceFetch> {
     return absl::OkStatus();
   }
 
-  // On the executor `outside`, whose threads may wait.
+  // On a thread of fetches, which may wait.
   absl::StatusOr<MemoryLine::Grant> Await(MemoryLine& line, uint64_t bytes) {
     auto answer = std::make_shared<std::promise<absl::StatusOr<MemoryLine::Grant>>>();
     line.Request(
@@ -250,6 +252,7 @@ class SourceFetch : public std::enable_shared_from_this<SourceFetch> {
   Mutex mutex_;
   Waiting waiting_ ABSL_GUARDED_BY(mutex_);
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  bool abandoned_ ABSL_GUARDED_BY(mutex_) = false;  // all have left
 };
 
 absl::StatusOr<std::optional<FetchedSource>> FindKeptSource(Core& core, const Expression& source) {
@@ -277,7 +280,9 @@ void FetchSource(const std::shared_ptr<Core>& core, const Expression& source, bo
     if (fetch->Join(cancellation, done)) return;
     core->fetches->Remove(key, fetch.get());
   }
-  fresh->Join(cancellation, done);
+  // Others may have joined and left already.
+  if (!fresh->Join(cancellation, done))
+    return FetchSource(core, source, use_kept, cancellation, std::move(done));
   fresh->Start();
 }
 

@@ -29,7 +29,7 @@ struct FetchedSource {
 absl::StatusOr<std::optional<FetchedSource>> FindKeptSource(Core& core, const Expression& source);
 
 // That, or what the source yields now, which is kept then; with `use_kept` false, only the latter. Who asks
-// for the same meanwhile gets the same. The source is read on the world's executor `outside`; it ends when
+// for the same meanwhile gets the same. The source is read on a thread for that; it ends when
 // all who asked have cancelled. Memory is asked for when the first ids are there.
 //
 // `done` comes during the call or later, on some executor. Errors are the source's; CANCELLED.

@@ -153,6 +153,9 @@ bool IsDatabaseUrl(std::string_view text) {
 
 std::string ShownUrl(std::string_view url) {
   const source::UrlParts parts = source::SplitUrl(url);
+  // Something of the settings may stand where it does not belong, and be secret.
+  if (parts.user.find_first_of("?=&/") != std::string_view::npos)
+    return fmt::format("{}://...", parts.scheme);
   return fmt::format("{}://{}{}{}", parts.scheme, parts.user, parts.user.empty() ? "" : "@", parts.place);
 }
 

@@ -132,8 +132,9 @@ HttpRequest MetadataRequest(std::string method, std::string url) {
 
 // Over plain HTTP only to the machine itself and the addresses that clouds reserve for this.
 bool IsTrustedPlainHost(std::string_view host) {
-  return host.starts_with("127.") || host == "localhost" || host == "[::1]" || host == "169.254.170.2" ||
-         host == "169.254.170.23" || host == "[fd00:ec2::23]";
+  return (host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string::npos) ||
+         host == "localhost" || host == "[::1]" || host == "169.254.170.2" || host == "169.254.170.23" ||
+         host == "[fd00:ec2::23]";
 }
 
 absl::StatusOr<std::string> ContainerUrl(const CredentialPlaces& places) {
@@ -273,7 +274,8 @@ std::optional<SystemTime> ParseUtcTime(std::string_view text) {
   std::string_view rest = std::string_view(copy).substr(static_cast<size_t>(length));
   if (rest.starts_with('.'))
     rest.remove_prefix(std::min(rest.find_first_not_of("0123456789", 1), rest.size()));
-  const std::chrono::year_month_day date{std::chrono::year(year),
+  // Some say 9999 for never, which is beyond what a clock of nanoseconds can tell.
+  const std::chrono::year_month_day date{std::chrono::year(std::min(year, 2200)),
                                          std::chrono::month(static_cast<unsigned>(month)),
                                          std::chrono::day(static_cast<unsigned>(day))};
   if (rest != "Z" || !date.ok() || hour > 23 || minute > 59 || second > 60) return std::nullopt;

@@ -127,7 +127,14 @@ absl::Status S3Client::Impl::RemoveBatch(const std::string& bucket, std::span<co
   if (!answer.status.ok()) return answer.status;
   const std::vector<s3::DeleteFailure> failures = s3::ParseDeleted(answer.http.body).value();
   absl::Status status;
-  for (const s3::DeleteFailure& failure : failures) status.Update(RemoveOne(bucket, failure.key).status);
+  for (const s3::DeleteFailure& failure : failures) {
+    // Nothing is removed because an answer names it.
+    const bool asked = std::find(keys.begin(), keys.end(), failure.key) != keys.end();
+    status.Update(
+        asked ? RemoveOne(bucket, failure.key).status
+              : absl::UnavailableError(fmt::format(
+                    "s3://{}: the store could not remove all objects, and does not say which", bucket)));
+  }
   return status;
 }
 

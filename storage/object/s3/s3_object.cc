@@ -29,6 +29,7 @@ class RangedRead : public std::enable_shared_from_this<RangedRead> {
         done_(std::move(done)) {}
 
   void Go() {
+    if (left_.empty()) return done_(absl::OkStatus());
     for (int i = 0; i < requests_.options().parts_in_flight; ++i) {
       if (!SendNext()) return;
     }

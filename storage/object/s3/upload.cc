@@ -187,7 +187,7 @@ absl::Status Upload::BeginParts() {
   request.accepts = [](const HttpAnswer& answer) { return ParseUploadId(answer.body).ok(); };
   world_.uploads.Begin(location_);
   const S3Answer answer = world_.requests.Wait(std::move(request));
-  may_have_another_ = answer.is_ambiguous;
+  may_have_another_ = answer.is_ambiguous;  // or if libcurl has sent it twice: the next start sweeps that
   if (answer.status.ok()) upload_id_ = ParseUploadId(answer.http.body).value();
   world_.uploads.Began(location_, upload_id_);
   return answer.status;
@@ -268,13 +268,16 @@ S3Request Upload::CompleteRequest() {
 absl::Status Upload::Decide(const S3Answer& answer) {
   if (answer.status.ok()) return absl::OkStatus();
   const bool is_taken = answer.http_status == 412 || answer.http_status == 409;
-  if (!is_taken && !answer.is_ambiguous) return answer.status;
+  // libcurl may have sent it twice by itself: the second one finds no upload.
+  const bool is_gone = !upload_id_.empty() && answer.http_status == 404;
+  if (!is_taken && !is_gone && !answer.is_ambiguous) return answer.status;
   const absl::Status taken = absl::AlreadyExistsError(fmt::format("{}: there is such an object", location_));
   const absl::StatusOr<ObjectHead> head = HeadObject(world_.requests, bucket_, key_);
   if (head.ok() && head->writer == writer_ && head->bytes == size_) return absl::OkStatus();
   if (head.ok() && !replace_) return taken;
   // There was one, which somebody has removed since.
   if (is_taken && absl::IsNotFound(head.status()) && !replace_) return taken;
+  if (is_gone && absl::IsNotFound(head.status())) return answer.status;
   return absl::UnavailableError(std::string(answer.status.message()));
 }
 

@@ -162,7 +162,9 @@ TEST_F(JobsTest, SomeRunAndTheOthersWaitTheirTurn) {
   for (const v1::Job& job : List(true)) waiting += job.started_at_ms() == 0;
   const size_t unfinished = List(true).size();
   EXPECT_GE(waiting + 2, unfinished);
-  if (unfinished > 2) EXPECT_GT(waiting, 0u);
+  if (unfinished > 2) {
+    EXPECT_GT(waiting, 0u);
+  }
   EXPECT_EQ(Last(jobs.back()).stage(), v1::Job::DONE);
   Settle();
   EXPECT_THAT(Files(), ::testing::SizeIs(12));
@@ -207,7 +209,9 @@ TEST_F(JobsTest, CancelledAtAnyTimeItLeavesNothing) {
     const bool done = job.stage() == v1::Job::DONE;
     EXPECT_TRUE(done || job.stage() == v1::Job::CANCELLED) << job.failure();
     cancelled += !done;
-    if (!done) EXPECT_EQ(job.failure(), "a client has cancelled it");
+    if (!done) {
+      EXPECT_EQ(job.failure(), "a client has cancelled it");
+    }
     std::vector<std::string> left = Files();
     EXPECT_EQ(std::erase_if(left, [&](const auto& file) { return file.starts_with(path); }), done ? 2u : 0u);
     for (const std::string& file : left) EXPECT_THAT(file, ::testing::Not(HasSubstr("unfinished")));
@@ -229,7 +233,9 @@ TEST_F(JobsTest, AStopCancelsThemAndSaysSo) {
   size_t cancelled = 0;
   for (const v1::Job& job : List()) {
     if (job.stage() == v1::Job::CANCELLED) ++cancelled;
-    if (job.stage() == v1::Job::CANCELLED) EXPECT_EQ(job.failure(), "the server was stopped");
+    if (job.stage() == v1::Job::CANCELLED) {
+      EXPECT_EQ(job.failure(), "the server was stopped");
+    }
   }
   EXPECT_EQ(cancelled, unfinished);
   for (const std::string& file : Files()) EXPECT_THAT(file, ::testing::Not(HasSubstr("unfinished")));
@@ -354,7 +360,9 @@ TEST(ExportTargetsTest, SpeaksToBuckets) {
   };
   buckets.create = [&](const std::string& bucket, const std::string& key, bool replace) {
     // What is replaced is gone when the new object comes.
-    if (replace) EXPECT_TRUE(store.Remove(bucket + "/" + key).ok());
+    if (replace) {
+      EXPECT_TRUE(store.Remove(bucket + "/" + key).ok());
+    }
     return store.Create(bucket + "/" + key);
   };
   buckets.remove = [&](const std::string& bucket, const std::string& key) {

@@ -61,12 +61,10 @@ void AddSortCommand(CLI::App& app, SortCommand& command) {
       ->required();
   sort->add_option("OUTPUT", command.output, "The sorted file, or s3://bucket/key; - writes standard output")
       ->required();
-  sort->add_option(
-          "--key", command.options.keys,
-          "The field or column to sort by; OUTER.INNER is a field in a field. Several: the first counts most")
-      ->type_name("FIELD")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  AddRepeated(
+      sort, "--key", command.options.keys,
+      "The field or column to sort by; OUTER.INNER is a field in a field. Several: the first counts most")
+      ->type_name("FIELD");
   AddRecordFormat(sort, *format);
   sort->add_flag("--descending", command.options.descending, "The largest first");
   sort->add_flag("--unique", command.options.unique, "Only the first of records with equal keys");

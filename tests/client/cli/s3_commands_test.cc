@@ -8,6 +8,7 @@
 #include <iterator>
 #include <memory>
 #include <string>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
@@ -35,6 +36,7 @@ struct Outcome {
   int code = -1;
   std::string out;
   std::string err;
+  int64_t peak_bytes = 0;
 };
 
 std::string Contents(const std::string& path) {
@@ -102,9 +104,10 @@ class S3CommandsTest : public ::testing::Test {
       _exit(99);
     }
     int status = 0;
-    waitpid(child, &status, 0);
+    rusage usage{};
+    wait4(child, &status, 0, &usage);
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, Contents(outputs_.Path("out")),
-            Contents(outputs_.Path("err"))};
+            Contents(outputs_.Path("err")), usage.ru_maxrss * int64_t{1024}};
   }
 
   const std::string bucket_ = testing::FreshBucket();
@@ -135,12 +138,20 @@ bool IsSorted(const std::string& text, size_t bytes) {
   return text.size() == bytes;
 }
 
+// The 72 MiB that --memory allows.
+void CheckPeak([[maybe_unused]] const Outcome& outcome) {
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  EXPECT_LE(outcome.peak_bytes, 72 << 20);
+#endif
+}
+
 TEST_F(S3CommandsTest, SortsFromS3ToS3InLittleMemory) {
   const std::string records = Records(40 << 20);
   Put("in.ndjson", records);
-  Outcome outcome = Run({"sort", Url("in.ndjson"), Url("out.ndjson"), "--key", "k", "--memory", "72MiB"});
+  Outcome outcome = Run({"sort", Url("in.ndjson"), "--key", "k", Url("out.ndjson"), "--memory", "72MiB"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr(", through "));
+  CheckPeak(outcome);
   EXPECT_TRUE(IsSorted(Get("out.ndjson"), records.size()));
   EXPECT_THAT(Keys(), ElementsAre("in.ndjson", "out.ndjson"));
 
@@ -149,6 +160,7 @@ TEST_F(S3CommandsTest, SortsFromS3ToS3InLittleMemory) {
                  Url("scratch")});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr(", through "));
+  CheckPeak(outcome);
   EXPECT_TRUE(IsSorted(Get("in.ndjson"), records.size()));
   EXPECT_THAT(Keys(), ElementsAre("in.ndjson", "out.ndjson")) << "runs and all that belongs to them are gone";
 }

@@ -187,7 +187,7 @@ TEST_F(TimelineSourcesTest, ChartsTheRowsOfAQuery) {
   EXPECT_EQ(outcome.out, kExpected);
   EXPECT_THAT(outcome.err, HasSubstr("2 intervals of 4 rows, 1 without an end, 2 rows not started"));
   outcome = Chart((*mariadb_)->Url(),
-                  "select timestamp '2025-01-01' as s, timestamp '2025-01-03' as e union all "
+                  "select timestamp '2025-01-01 00:00' as s, timestamp '2025-01-03 00:00' as e union all "
                   "select timestamp '2025-01-02 12:00:00.25', null union all select null, null");
   EXPECT_EQ(outcome.code, kOk) << outcome.err;
   EXPECT_EQ(outcome.out, kExpected);

@@ -27,6 +27,10 @@ class ByteReader {
 
   // How many bytes there are in all; nullopt if that is not known.
   virtual std::optional<uint64_t> size() const = 0;
+
+  // Ends a Read() that waits soon, and all that follow, with CANCELLED; what never waits long, such as a file,
+  // need not care. From any thread. Idempotent.
+  virtual void Cancel() {}
 };
 
 // NOT_FOUND, PERMISSION_DENIED, FAILED_PRECONDITION for a directory; the message names the path.
@@ -36,6 +40,7 @@ absl::StatusOr<std::unique_ptr<ByteReader>> OpenFileReader(const std::string& pa
 std::unique_ptr<ByteReader> NewDescriptorReader(int descriptor, std::string name);
 
 // Reads an object with `pieces` (at least one) reads of `piece_bytes` under way; that is the memory it takes.
+// Cancel() is the object's.
 std::unique_ptr<ByteReader> NewObjectReader(std::unique_ptr<Object> object, size_t piece_bytes,
                                             size_t pieces);
 

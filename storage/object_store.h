@@ -32,6 +32,10 @@ class Object {
   //   UNAVAILABLE   the store failed
   //   DATA_LOSS     the object is not what it was when it was opened
   virtual void Read(uint64_t offset, std::span<char> out, absl::AnyInvocable<void(absl::Status)> done) = 0;
+
+  // Nobody wants the reads that are under way, nor any that come: where the store can, they end soon, with
+  // CANCELLED. Idempotent.
+  virtual void Cancel() {}
 };
 
 // A new object on its way: nobody sees it before Finish has returned OK. For one thread at a time.

@@ -14,6 +14,7 @@
 #include "storage/byte_stream.h"
 #include "storage/object_store.h"
 #include "storage/record_sort.h"
+#include "storage/row_source.h"
 
 namespace thermocline::storage {
 
@@ -138,5 +139,11 @@ struct IntervalSummary {
 absl::StatusOr<IntervalSummary> ReadIntervals(ByteReader& input, const IntervalShape& shape,
                                               uint64_t memory_bytes, Timeline& timeline,
                                               SortProgress& progress);
+
+// The same of the rows of a query; `format` does not matter. What the database prints for a number is a
+// number, an empty text is NULL. Takes the memory of a RowSource. Errors name source and row, others are
+// those of RowSource; to end a query that waits, cancel the source as well.
+absl::StatusOr<IntervalSummary> ReadIntervals(RowSource& source, const IntervalShape& shape,
+                                              Timeline& timeline, SortProgress& progress);
 
 }  // namespace thermocline::storage

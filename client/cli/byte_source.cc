@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <fcntl.h>
+#include <span>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,60 +11,82 @@
 #include <poll.h>
 
 namespace thermocline::cli {
+namespace {
 
 constexpr size_t kBufferBytes = 256 << 10;
 
+class DescriptorReader : public storage::ByteReader {
+ public:
+  DescriptorReader(std::string name, int descriptor, bool owned)
+      : name_(std::move(name)),
+        descriptor_(descriptor),
+        owned_(owned),
+        cancelled_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    struct stat info {};
+    if (fstat(descriptor_, &info) == 0 && S_ISREG(info.st_mode)) size_ = static_cast<uint64_t>(info.st_size);
+  }
+  ~DescriptorReader() override {
+    if (cancelled_ >= 0) close(cancelled_);
+    if (owned_) close(descriptor_);
+  }
+
+  absl::StatusOr<size_t> Read(std::span<char> out) override {
+    for (;;) {
+      if (Await()) return absl::CancelledError("the reading of " + name_ + " was cancelled");
+      const ssize_t count = read(descriptor_, out.data(), out.size());
+      if (count >= 0) return static_cast<size_t>(count);
+      if (errno != EINTR) return absl::ErrnoToStatus(errno, "cannot read " + name_);
+    }
+  }
+
+  std::optional<uint64_t> size() const override { return size_; }
+
+  void Cancel() override {
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t written = write(cancelled_, &one, sizeof one);
+  }
+
+ private:
+  // Waits until there is something to read; true if Cancel() was called.
+  bool Await() {
+    // What cannot be waited for, such as a file, is ready.
+    pollfd waits[] = {{descriptor_, POLLIN, 0}, {cancelled_, POLLIN, 0}};
+    while (poll(waits, 2, -1) < 0 && errno == EINTR) {
+    }
+    return waits[1].revents != 0;
+  }
+
+  const std::string name_;
+  const int descriptor_;
+  const bool owned_;
+  const int cancelled_;  // an eventfd, which becomes readable
+  std::optional<uint64_t> size_;
+};
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<ByteSource>> ByteSource::Open(const std::string& path, int standard_input) {
   if (path == "-") {
-    return std::unique_ptr<ByteSource>(new ByteSource("standard input", standard_input, false));
+    return std::make_unique<ByteSource>(
+        std::make_unique<DescriptorReader>("standard input", standard_input, false));
   }
   const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) return absl::ErrnoToStatus(errno, "cannot open " + path);
-  return std::unique_ptr<ByteSource>(new ByteSource(path, descriptor, true));
+  return std::make_unique<ByteSource>(std::make_unique<DescriptorReader>(path, descriptor, true));
 }
 
-ByteSource::ByteSource(std::string path, int descriptor, bool owned)
-    : path_(std::move(path)),
-      descriptor_(descriptor),
-      owned_(owned),
-      cancelled_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      buffer_(kBufferBytes) {
-  struct stat info {};
-  if (fstat(descriptor_, &info) == 0 && S_ISREG(info.st_mode)) size_ = static_cast<uint64_t>(info.st_size);
-}
-
-ByteSource::~ByteSource() {
-  if (cancelled_ >= 0) close(cancelled_);
-  if (owned_) close(descriptor_);
-}
+ByteSource::ByteSource(std::unique_ptr<storage::ByteReader> reader)
+    : reader_(std::move(reader)), buffer_(kBufferBytes) {}
 
 std::string_view ByteSource::Peek() {
-  while (begin_ == end_ && status_.ok()) {
-    Await();
-    if (!status_.ok()) break;
-    const ssize_t count = read(descriptor_, buffer_.data(), buffer_.size());
-    if (count == 0) break;
-    if (count > 0) {
-      begin_ = 0;
-      end_ = static_cast<size_t>(count);
-    } else if (errno != EINTR) {
-      status_ = absl::ErrnoToStatus(errno, "cannot read " + path_);
-    }
+  if (begin_ == end_ && status_.ok() && !ended_) {
+    const absl::StatusOr<size_t> count = reader_->Read(buffer_);
+    status_ = count.status();
+    begin_ = 0;
+    end_ = count.value_or(0);
+    ended_ = end_ == 0;
   }
   return {buffer_.data() + begin_, end_ - begin_};
-}
-
-void ByteSource::Await() {
-  // What cannot be waited for, such as a file, is ready.
-  pollfd waits[] = {{descriptor_, POLLIN, 0}, {cancelled_, POLLIN, 0}};
-  while (poll(waits, 2, -1) < 0 && errno == EINTR) {
-  }
-  if (waits[1].revents != 0) status_ = absl::CancelledError("the reading of " + path_ + " was cancelled");
-}
-
-void ByteSource::Cancel() {
-  const uint64_t one = 1;
-  [[maybe_unused]] const ssize_t written = write(cancelled_, &one, sizeof one);
 }
 
 void ByteSource::Consume(size_t bytes) {

@@ -8,6 +8,7 @@
 #include "fmt/format.h"
 
 #include "client/cli/options.h"
+#include "client/cli/s3_access.h"
 #include "client/cli/segment_command_line.h"
 
 namespace thermocline::cli {
@@ -24,13 +25,14 @@ A key or value that begins with '-' goes after '--':  thermocline set -- -key -v
 Exit codes:
   0  done
   1  not found, condition not met, or --verify found a difference
-  2  a wrong argument or query, or a file that cannot be read or written
+  2  a wrong argument or query, or a file or object that cannot be read or written
   3  the server, or a database, refused, failed, or cannot be reached
   4  some of the records or ids of an input were rejected
 
 Environment:
   THERMOCLINE_SERVER                                          the server, where --server is not given
   THERMOCLINE_TLS_CA, THERMOCLINE_TLS_CERT, THERMOCLINE_TLS_KEY  likewise
+  AWS_ENDPOINT_URL, AWS_REGION, AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, ...  of S3, for s3://bucket/key
 )";
 
 // The commands write into this; the one that was called counts.
@@ -130,8 +132,10 @@ void AddReaders(CLI::App& app, Words& words) {
       ->add_option("--prefix", words.export_.prefix, "Only keys that begin so (the server still reads all)")
       ->type_name("TEXT");
   export_command
-      ->add_option("--output", words.export_.output, "Write to this file instead of standard output")
+      ->add_option("--output", words.export_.output,
+                   "Write to this file or object instead of standard output; it appears when it is complete")
       ->type_name("FILE");
+  AddS3(export_command, words.export_.s3);
 }
 
 // What only makes sense together, and what the file's name tells.
@@ -166,7 +170,9 @@ void FinishImport(Words& words) {
 void AddImport(CLI::App& app, Words& words) {
   ImportCommand& import = words.import;
   CLI::App* command = app.add_subcommand("import", "Set a key for each record of a file");
-  command->add_option("FILE", import.file, ".ndjson, .json (an array) or .csv; - reads standard input")
+  command
+      ->add_option("FILE", import.file,
+                   ".ndjson, .json (an array) or .csv, or s3://bucket/key; - reads standard input")
       ->required();
   command
       ->add_option(
@@ -197,6 +203,7 @@ void AddImport(CLI::App& app, Words& words) {
       ->add_option("--only-keys", import.only_keys,
                    "With --verify: only the keys in this file, one a line (held in memory)")
       ->type_name("FILE");
+  AddS3(command, import.s3);
   command->callback([&words] { FinishImport(words); });
 }
 

@@ -59,11 +59,13 @@ struct ImportCommand {
   bool verify = false;    // compare instead of write
   std::string only_keys;  // a file of keys; empty: all
   std::string acked_log;  // empty: none
+  storage::S3Options s3;
 };
 
 struct ExportCommand {
   std::string prefix;
   std::string output;  // empty: standard output
+  storage::S3Options s3;
 };
 
 using Command =

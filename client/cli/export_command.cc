@@ -1,25 +1,38 @@
 #include <atomic>
-#include <cerrno>
 #include <chrono>
-#include <fstream>
+#include <memory>
 #include <optional>
+#include <string>
 
 #include "fmt/format.h"
 
 #include "client/cli/commands.h"
 #include "client/cli/entry_json.h"
+#include "client/cli/local_work.h"
 #include "client/cli/progress.h"
+#include "client/cli/s3_access.h"
 #include "client/cli/text.h"
 
 namespace thermocline::cli {
+namespace {
+
+constexpr size_t kWriteBytes = 256 << 10;
+
+}  // namespace
 
 ExitCode Execute(const ExportCommand& command, Context& context) {
-  std::ofstream file;
+  S3Access s3(command.s3);
+  std::unique_ptr<storage::ObjectWriter> file;
   if (!command.output.empty()) {
-    file.open(command.output, std::ios::binary | std::ios::trunc);
-    if (!file) return FailFile(absl::ErrnoToStatus(errno, "cannot open " + command.output), context.io);
+    auto opened = OpenOutput(command.output, context.io, s3);
+    if (!opened.ok()) return FailFile(opened.status(), context.io);
+    file = *std::move(opened);
   }
-  std::ostream& out = command.output.empty() ? context.io.out : file;
+  // What has begun to be written must not stay behind.
+  std::atomic<bool> cancelled = false;
+  std::optional<Interruption> interruption;
+  if (file != nullptr) interruption.emplace(cancelled);
+  std::ostream& out = context.io.out;
 
   const auto begin = std::chrono::steady_clock::now();
   std::atomic<uint64_t> records = 0;
@@ -35,19 +48,34 @@ ExitCode Execute(const ExportCommand& command, Context& context) {
     });
   }
   const auto scan = context.client.Scan({.prefix = command.prefix});
-  while (scan->Next() && out) {
-    const std::string line = EntryJson(scan->key(), scan->entry(), false).dump();
-    out << line << '\n';
+  absl::Status written;
+  std::string text;  // for the file
+  const auto write = [&] {
+    if (written.ok()) written = cancelled ? absl::CancelledError("cancelled") : file->Append(text);
+    text.clear();
+  };
+  while (written.ok() && (file != nullptr || out) && scan->Next()) {
+    const std::string line = EntryJson(scan->key(), scan->entry(), false).dump() + '\n';
+    if (file == nullptr) {
+      out << line;
+    } else if ((text += line).size() >= kWriteBytes) {
+      write();
+    }
     ++records;
-    bytes += line.size() + 1;
+    bytes += line.size();
   }
-  out.flush();
+  if (file == nullptr) {
+    out.flush();
+  } else if (scan->status().ok()) {
+    write();
+    if (written.ok()) written = file->Finish();
+  }
   progress.reset();
+  if (!written.ok()) return FailFile(written, context.io);
   if (!scan->status().ok()) return FailCall(scan->status(), context.io);
-  if (!out) {
-    if (command.output.empty() && ReaderHasLeft(context.io)) return kOk;
-    const std::string name = command.output.empty() ? "standard output" : command.output;
-    return FailFile(absl::UnavailableError("cannot write to " + name), context.io);
+  if (file == nullptr && !out) {
+    if (ReaderHasLeft(context.io)) return kOk;
+    return FailFile(absl::UnavailableError("cannot write to standard output"), context.io);
   }
   if (!context.json) context.io.err << fmt::format("{} records exported\n", FormatCount(records));
   return kOk;

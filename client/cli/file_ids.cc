@@ -6,16 +6,8 @@
 
 namespace thermocline::cli {
 
-absl::StatusOr<std::unique_ptr<FileIds>> FileIds::Open(const std::string& path, int standard_input,
-                                                       const IdShape& shape) {
-  auto bytes = ByteSource::Open(path, standard_input);
-  if (!bytes.ok()) return bytes.status();
-  return std::unique_ptr<FileIds>(
-      new FileIds(path == "-" ? "standard input" : path, *std::move(bytes), shape));
-}
-
-FileIds::FileIds(std::string path, std::unique_ptr<ByteSource> bytes, const IdShape& shape)
-    : path_(std::move(path)), bytes_(std::move(bytes)), shape_(shape) {}
+FileIds::FileIds(std::string name, std::unique_ptr<ByteSource> bytes, const IdShape& shape)
+    : name_(std::move(name)), bytes_(std::move(bytes)), shape_(shape) {}
 
 absl::StatusOr<std::span<const uint64_t>> FileIds::Next(Reject skip) {
   if (!failure_.ok()) return failure_;
@@ -27,7 +19,7 @@ absl::StatusOr<std::span<const uint64_t>> FileIds::Next(Reject skip) {
   }
   const auto reject = [&](uint64_t line, std::string_view problem) {
     if (skip(line, problem)) return true;
-    failure_ = absl::InvalidArgumentError(fmt::format("{}: line {}: {}", path_, line, problem));
+    failure_ = absl::InvalidArgumentError(fmt::format("{}: line {}: {}", name_, line, problem));
     return false;
   };
   ids_.clear();

@@ -12,27 +12,24 @@
 
 namespace thermocline::cli {
 
-// The ids of a file or pipe; its rows are the ids. Errors beside those of IdSource: what opening and reading
-// the file says, and INVALID_ARGUMENT for a CSV without the column.
+// The ids of a file, pipe or object; its rows are the ids. Errors beside those of IdSource: what reading the
+// file says, and INVALID_ARGUMENT for a CSV without the column.
 class FileIds final : public storage::IdSource {
  public:
-  // Opens the file: NOT_FOUND, PERMISSION_DENIED.
-  static absl::StatusOr<std::unique_ptr<FileIds>> Open(const std::string& path, int standard_input,
-                                                       const IdShape& shape);
+  // `name` is for messages.
+  FileIds(std::string name, std::unique_ptr<ByteSource> bytes, const IdShape& shape);
 
   absl::StatusOr<std::span<const uint64_t>> Next(Reject skip) override;
   void Cancel() override { bytes_->Cancel(); }
   uint64_t rows() const override { return rows_.load(std::memory_order_relaxed); }
-  const std::string& name() const override { return path_; }
+  const std::string& name() const override { return name_; }
 
   // How much of the file was read, and how much there is if that is known. From any thread.
   uint64_t consumed() const { return bytes_->consumed(); }
   std::optional<uint64_t> size() const { return bytes_->size(); }
 
  private:
-  FileIds(std::string path, std::unique_ptr<ByteSource> bytes, const IdShape& shape);
-
-  const std::string path_;
+  const std::string name_;
   const std::unique_ptr<ByteSource> bytes_;
   const IdShape shape_;
   std::unique_ptr<IdReader> reader_;

@@ -34,8 +34,14 @@ std::string ShortName(const IdInput& input) {
 
 bool IsDatabase(const IdInput& input) { return storage::IsDatabaseUrl(input.place); }
 
-absl::StatusOr<std::unique_ptr<storage::IdSource>> OpenIds(const IdInput& input, int standard_input) {
-  if (!IsDatabase(input)) return FileIds::Open(input.place, standard_input, input.shape);
+absl::StatusOr<std::unique_ptr<storage::IdSource>> OpenIds(const IdInput& input, int standard_input,
+                                                           S3Access& s3) {
+  if (!IsDatabase(input)) {
+    auto bytes = OpenBytes(input.place, standard_input, s3);
+    if (!bytes.ok()) return bytes.status();
+    return std::make_unique<FileIds>(input.place == "-" ? "standard input" : input.place, *std::move(bytes),
+                                     input.shape);
+  }
   absl::StatusOr<std::unique_ptr<storage::RowSource>> rows =
       storage::OpenRowSource({.url = input.place,
                               .query = input.query,

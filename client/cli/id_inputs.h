@@ -11,13 +11,14 @@
 #include "absl/status/statusor.h"
 
 #include "client/cli/id_reader.h"
+#include "client/cli/s3_access.h"
 #include "storage/id_source.h"
 
 // Where the ids of a change come from: files and databases.
 namespace thermocline::cli {
 
 struct IdInput {
-  std::string place;  // a file, "-" or the URL of a database
+  std::string place;  // a file, "-", s3://bucket/key or the URL of a database
   IdShape shape;      // of a file; a query's column is shape.field, unless it has only one
   std::string query;  // of a database
   std::vector<std::optional<std::string>> parameters;
@@ -26,8 +27,10 @@ struct IdInput {
 
 bool IsDatabase(const IdInput& input);
 
-// Files are opened here, databases when they are first read. NOT_FOUND, PERMISSION_DENIED, INVALID_ARGUMENT.
-absl::StatusOr<std::unique_ptr<storage::IdSource>> OpenIds(const IdInput& input, int standard_input);
+// Files and objects are opened here, databases when they are first read. NOT_FOUND, PERMISSION_DENIED,
+// INVALID_ARGUMENT; for objects as S3Client has them. `s3` must outlive the source.
+absl::StatusOr<std::unique_ptr<storage::IdSource>> OpenIds(const IdInput& input, int standard_input,
+                                                           S3Access& s3);
 
 // How messages name each of the inputs: short, different from one another, and without passwords.
 // "buyers.csv", "db.example/shop", "db.example/shop (query 2)".

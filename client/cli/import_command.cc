@@ -13,6 +13,7 @@
 #include "client/cli/lanes.h"
 #include "client/cli/progress.h"
 #include "client/cli/record_reader.h"
+#include "client/cli/s3_access.h"
 #include "client/cli/text.h"
 
 namespace thermocline::cli {
@@ -148,7 +149,8 @@ ExitCode Execute(const ImportCommand& command, Context& context) {
     });
     if (!read.ok()) return FailFile(read, io);
   }
-  const auto source = ByteSource::Open(command.file, io.in);
+  S3Access s3(command.s3);
+  const auto source = OpenBytes(command.file, io.in, s3);
   if (!source.ok()) return FailFile(source.status(), io);
   const auto reader = RecordReader::Open(**source, command.shape);
   if (!reader.ok()) return FailFile(reader.status(), io);

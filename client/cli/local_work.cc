@@ -1,22 +1,27 @@
 #include "client/cli/local_work.h"
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <fcntl.h>
 #include <filesystem>
 #include <optional>
+#include <random>
 #include <span>
 #include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 
 #include "fmt/format.h"
 #include <poll.h>
 
 #include "storage/executor_reads.h"
 #include "storage/posix_file_system.h"
+#include "storage/s3_client.h"
+#include "storage/s3_url.h"
 #include "storage/thread_pool.h"
 
 namespace thermocline::cli {
@@ -91,41 +96,135 @@ Interruption::~Interruption() {
   interrupted = nullptr;
 }
 
-struct ScratchStore::Parts {
-  std::string directory;
-  storage::ThreadPool pool{"runs", kReadThreads};
-  storage::ExecutorReads reads{pool};
-  std::unique_ptr<storage::ObjectStore> store;
+CancelWatch::CancelWatch(const std::atomic<bool>& flag, std::function<void()> cancel) {
+  thread_ = std::thread([this, &flag, cancel = std::move(cancel)] {
+    std::unique_lock lock(mutex_);
+    while (!flag && !end_) ended_.wait_for(lock, std::chrono::milliseconds(kTurnMs));
+    if (!end_) cancel();
+  });
+}
+
+CancelWatch::~CancelWatch() {
+  {
+    std::lock_guard lock(mutex_);
+    end_ = true;
+  }
+  ended_.notify_all();
+  thread_.join();
+}
+
+class ScratchStore::Place {
+ public:
+  virtual ~Place() = default;
+  virtual storage::ObjectStore& objects() = 0;
 };
 
-absl::StatusOr<std::unique_ptr<ScratchStore>> ScratchStore::Create(const std::string& parent) {
-  auto parts = std::make_unique<Parts>();
-  parts->directory = parent + "/thermocline-runs-XXXXXX";
-  if (mkdtemp(parts->directory.data()) == nullptr)
-    return absl::ErrnoToStatus(errno, fmt::format("cannot make a directory for runs in {}", parent));
-  std::unique_ptr<ScratchStore> scratch(new ScratchStore(std::move(parts)));
-  auto store = storage::OpenDirectoryStore(scratch->parts_->directory, Files(), scratch->parts_->reads);
-  if (!store.ok()) return store.status();
-  scratch->parts_->store = *std::move(store);
-  return scratch;
+class ScratchStore::Directory : public Place {
+ public:
+  ~Directory() override {
+    store_.reset();
+    std::error_code ignored;
+    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+  }
+
+  absl::Status Make(const std::string& parent) {
+    std::string path = parent + "/thermocline-runs-XXXXXX";
+    if (mkdtemp(path.data()) == nullptr)
+      return absl::ErrnoToStatus(errno, fmt::format("cannot make a directory for runs in {}", parent));
+    path_ = path;
+    auto store = storage::OpenDirectoryStore(path_, Files(), reads_);
+    if (store.ok()) store_ = *std::move(store);
+    return store.status();
+  }
+
+  storage::ObjectStore& objects() override { return *store_; }
+
+ private:
+  std::string path_;
+  storage::ThreadPool pool_{"runs", kReadThreads};
+  storage::ExecutorReads reads_{pool_};
+  std::unique_ptr<storage::ObjectStore> store_;
+};
+
+class ScratchStore::Bucket : public Place {
+ public:
+  ~Bucket() override {
+    store_.reset();
+    if (prefix_.empty()) return;
+    std::vector<std::string> keys;
+    const auto add = [&keys](storage::S3Client::Listed listed) {
+      keys.push_back(std::move(listed.key));
+      return true;
+    };
+    client_->List(bucket_, prefix_, add).IgnoreError();
+    client_->RemoveAll(bucket_, keys).IgnoreError();
+  }
+
+  absl::Status Make(const std::string& parent, S3Access& s3) {
+    const std::optional<storage::S3Url> url = storage::ParseS3Url(parent);
+    if (!url.has_value())
+      return absl::InvalidArgumentError(
+          fmt::format("{}: is no place for runs; write s3://bucket/prefix", parent));
+    const absl::StatusOr<storage::S3Client*> client = s3.client();
+    if (!client.ok()) return Failed(parent, client.status());
+    std::random_device random;
+    const std::string name = fmt::format("thermocline-runs-{:08x}{:08x}", random(), random());
+    const bool slash = url->key.empty() || url->key.ends_with('/');
+    client_ = *client;
+    bucket_ = url->bucket;
+    prefix_ = fmt::format("{}{}{}/", url->key, slash ? "" : "/", name);
+    auto store = storage::OpenS3Store(*client_, bucket_, prefix_, name);
+    if (!store.ok()) return Failed(parent, store.status());
+    store_ = *std::move(store);
+    return absl::OkStatus();
+  }
+
+  storage::ObjectStore& objects() override { return *store_; }
+
+ private:
+  static absl::Status Failed(const std::string& parent, const absl::Status& status) {
+    return absl::Status(status.code(),
+                        fmt::format("cannot put runs into {}: {}", parent, std::string(status.message())));
+  }
+
+  storage::S3Client* client_ = nullptr;
+  std::string bucket_;
+  std::string prefix_;  // with a slash at its end; empty: nothing was made
+  std::unique_ptr<storage::ObjectStore> store_;
+};
+
+absl::StatusOr<std::unique_ptr<ScratchStore>> ScratchStore::Create(const std::string& parent, S3Access& s3) {
+  std::unique_ptr<Place> place;
+  absl::Status status;
+  if (storage::IsS3Url(parent)) {
+    auto bucket = std::make_unique<Bucket>();
+    status = bucket->Make(parent, s3);
+    place = std::move(bucket);
+  } else {
+    auto directory = std::make_unique<Directory>();
+    status = directory->Make(parent);
+    place = std::move(directory);
+  }
+  if (!status.ok()) return status;
+  return std::unique_ptr<ScratchStore>(new ScratchStore(std::move(place)));
 }
 
-ScratchStore::ScratchStore(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+ScratchStore::ScratchStore(std::unique_ptr<Place> place) : place_(std::move(place)) {}
 
-ScratchStore::~ScratchStore() {
-  parts_->store.reset();
-  std::error_code ignored;
-  std::filesystem::remove_all(parts_->directory, ignored);
-}
+ScratchStore::~ScratchStore() = default;
 
-storage::ObjectStore& ScratchStore::objects() { return *parts_->store; }
+storage::ObjectStore& ScratchStore::objects() { return place_->objects(); }
 
-absl::StatusOr<std::unique_ptr<storage::ByteReader>> OpenInput(const std::string& path, const Io& io) {
+absl::StatusOr<std::unique_ptr<storage::ByteReader>> OpenInput(const std::string& path, const Io& io,
+                                                               S3Access& s3) {
+  if (storage::IsS3Url(path)) return s3.OpenReader(path);
   if (path == "-") return std::make_unique<StandardInput>(io.in);
   return storage::OpenFileReader(path);
 }
 
-absl::StatusOr<std::unique_ptr<storage::ObjectWriter>> OpenOutput(const std::string& path, const Io& io) {
+absl::StatusOr<std::unique_ptr<storage::ObjectWriter>> OpenOutput(const std::string& path, const Io& io,
+                                                                  S3Access& s3) {
+  if (storage::IsS3Url(path)) return s3.OpenWriter(path);
   if (path == "-") {
     if (io.out_descriptor < 0) return absl::UnavailableError("there is no standard output");
     return storage::NewDescriptorWriter(io.out_descriptor, "standard output");
@@ -139,7 +238,7 @@ absl::StatusOr<std::unique_ptr<storage::ObjectWriter>> OpenOutput(const std::str
 }
 
 std::string DirectoryOf(const std::string& path) {
-  if (path == "-" || path.starts_with("/dev/")) {
+  if (path == "-" || path.starts_with("/dev/") || storage::IsS3Url(path)) {
     const char* const temporary = std::getenv("TMPDIR");
     return temporary != nullptr && *temporary != '\0' ? temporary : "/tmp";
   }

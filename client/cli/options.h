@@ -48,22 +48,30 @@ CLI::Option* AddNumber(CLI::App* app, const std::string& name, Set set, const st
 
 // An option that takes one of a few words.
 template <class Value>
-void AddChoice(CLI::App* app, const std::string& name, std::vector<std::pair<std::string, Value>> choices,
-               Value& target, const std::string& description) {
+CLI::Option* AddChoice(CLI::App* app, const std::string& name,
+                       std::vector<std::pair<std::string, Value>> choices, Value& target,
+                       const std::string& description) {
   std::string words;
   for (const auto& [word, value] : choices) words += (words.empty() ? "" : "|") + word;
-  app->add_option_function<std::string>(
-         name,
-         [&target, name, words, choices = std::move(choices)](const std::string& text) {
-           for (const auto& [word, value] : choices) {
-             if (word != text) continue;
-             target = value;
-             return;
-           }
-           throw CLI::ValidationError(name, fmt::format("\"{}\" is none of {}", text, words));
-         },
-         description)
+  return app
+      ->add_option_function<std::string>(
+          name,
+          [&target, name, words, choices = std::move(choices)](const std::string& text) {
+            for (const auto& [word, value] : choices) {
+              if (word != text) continue;
+              target = value;
+              return;
+            }
+            throw CLI::ValidationError(name, fmt::format("\"{}\" is none of {}", text, words));
+          },
+          description)
       ->type_name(words);
+}
+
+// An option that may be given several times, with a single value each time.
+inline CLI::Option* AddRepeated(CLI::App* app, const std::string& name, std::vector<std::string>& target,
+                                const std::string& description) {
+  return app->add_option(name, target, description)->allow_extra_args(false);
 }
 
 }  // namespace thermocline::cli

@@ -14,6 +14,7 @@
 #include "client/cli/id_inputs.h"
 #include "client/cli/import_report.h"
 #include "client/cli/progress.h"
+#include "client/cli/s3_access.h"
 #include "client/cli/segment_commands.h"
 #include "client/cli/segment_text.h"
 #include "client/cli/text.h"
@@ -92,10 +93,10 @@ ExitCode Tell(const SegmentChangeCommand& command, const absl::StatusOr<SegmentC
 
 using Sources = std::vector<std::unique_ptr<storage::IdSource>>;
 
-absl::StatusOr<Sources> OpenAll(const std::vector<IdInput>& inputs, const Io& io) {
+absl::StatusOr<Sources> OpenAll(const std::vector<IdInput>& inputs, const Io& io, S3Access& s3) {
   Sources sources;
   for (const IdInput& input : inputs) {
-    absl::StatusOr<std::unique_ptr<storage::IdSource>> source = OpenIds(input, io.in);
+    absl::StatusOr<std::unique_ptr<storage::IdSource>> source = OpenIds(input, io.in, s3);
     if (!source.ok()) return source.status();
     sources.push_back(*std::move(source));
   }
@@ -183,7 +184,8 @@ class Transfer {
 
 ExitCode ChangeFromInputs(const SegmentChangeCommand& command, SegmentWriter& writer,
                           steady_clock::time_point begin, Context& context) {
-  const absl::StatusOr<Sources> sources = OpenAll(command.inputs, context.io);
+  S3Access s3(command.s3);
+  const absl::StatusOr<Sources> sources = OpenAll(command.inputs, context.io, s3);
   if (!sources.ok()) return FailFile(sources.status(), context.io);
   Transfer transfer(command, *sources, context, begin);
   // What is not the whole input must not become the segment, nor what was not meant to be ids at all.

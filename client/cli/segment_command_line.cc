@@ -10,6 +10,7 @@
 #include "fmt/format.h"
 
 #include "client/cli/options.h"
+#include "client/cli/s3_access.h"
 
 namespace thermocline::cli {
 namespace {
@@ -33,7 +34,8 @@ See thermocline help segment query, and so on.
 constexpr const char* kChangeFooter = R"(
 Ids may come in any order and more than once; sorted ones are fastest. A file has one id a line, unless its name
 ends with .csv, .ndjson, .jsonl or .json, or --format says so. All of the ids take effect at once, or none.
-Several files and databases are read in parallel; if one fails, nothing changes.
+Several files and databases are read in parallel; if one fails, nothing changes. A file may be an object of S3,
+s3://bucket/key, read in ranges with 32 MiB of memory; a change of it meanwhile is noticed, and nothing changes.
 
 A database is a --from with its --query, whose ids are its only column, or the one that --field names:
   postgresql://user@host:5432/database   with any setting of libpq: ?sslmode=verify-full&...
@@ -103,16 +105,10 @@ struct ChangeWords {
   std::chrono::milliseconds longest_silence = IdInput().longest_silence;
 };
 
-// An option that may be given several times, with a single value each time.
-CLI::Option* AddRepeated(CLI::App* app, const std::string& name, std::vector<std::string>& target,
-                         const std::string& description) {
-  return app->add_option(name, target, description)->allow_extra_args(false);
-}
-
 // What the change commands have in common.
 void AddChange(CLI::App* app, ChangeWords& words) {
   AddRepeated(app, "--from", words.from,
-              "Read the ids of this file (- reads standard input), or of a database")
+              "Read the ids of this file or object (- reads standard input), or of a database")
       ->type_name("FILE|URL");
   AddRepeated(app, "--query", words.queries, "What to ask the database for: 'select id from users'")
       ->type_name("SQL");
@@ -136,6 +132,7 @@ void AddChange(CLI::App* app, ChangeWords& words) {
                   "At what is no id: skip it and report it (default), or stop and change nothing");
   app->add_flag("--count-changed", words.change.options.count_changed,
                 "Also tell how many ids are new to the segment, or were in it (takes longer)");
+  AddS3(app, words.change.s3);
 }
 
 // Gives each database its query, or several.
@@ -212,19 +209,22 @@ void AddOrRemove(CLI::App* segment, SegmentCommand& command, SegmentChangeComman
 void AddLoad(CLI::App* segment, SegmentCommand& command) {
   CLI::App* app =
       segment->add_subcommand("load", "Replace a segment by the ids of files and databases, or make it");
-  Extend(app, std::string(kChangeFooter) +
-                  "  thermocline segment load bought:2025 buyers.txt more-buyers.txt\n"
-                  "  thermocline segment load city:ny users.ndjson --field user_id\n"
-                  "  thermocline segment load city:ny --from postgresql://reader@db.example/shop \\\n"
-                  "      --query 'select id from users where city = $1' --param 'New York'\n"
-                  "  thermocline segment load users --from mysql://reader@db.example/shop \\\n"
-                  "      --query 'select id from users where id % 2 = 0' --query 'select id from users where "
-                  "id % 2 = 1'\n"
-                  "  some-program | thermocline segment load users - --append\n");
+  Extend(
+      app,
+      std::string(kChangeFooter) +
+          "  thermocline segment load bought:2025 buyers.txt more-buyers.txt\n"
+          "  thermocline segment load city:ny users.ndjson --field user_id\n"
+          "  thermocline segment load city:ny s3://lake/users.ndjson --field user_id --s3-region eu-west-1\n"
+          "  thermocline segment load city:ny --from postgresql://reader@db.example/shop \\\n"
+          "      --query 'select id from users where city = $1' --param 'New York'\n"
+          "  thermocline segment load users --from mysql://reader@db.example/shop \\\n"
+          "      --query 'select id from users where id % 2 = 0' --query 'select id from users where "
+          "id % 2 = 1'\n"
+          "  some-program | thermocline segment load users - --append\n");
   auto words = std::make_shared<ChangeWords>();
   words->change.kind = SegmentChangeCommand::Kind::kLoad;
   AddName(app, words->change.segment);
-  app->add_option("FILE", words->places, "Files of ids; - reads standard input");
+  app->add_option("FILE", words->places, "Files of ids, or s3://bucket/key; - reads standard input");
   app->add_flag_callback(
       "--append", [words] { words->change.kind = SegmentChangeCommand::Kind::kAdd; },
       "Add to the segment instead of replacing it");

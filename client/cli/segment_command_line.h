@@ -9,6 +9,7 @@
 
 #include "client/cli/id_inputs.h"
 #include "client/segments.h"
+#include "storage/s3_client.h"
 
 namespace CLI {
 class App;
@@ -25,6 +26,7 @@ struct SegmentChangeCommand {
   std::vector<IdInput> inputs;  // of more ids, all read at once
   bool stop_on_error = false;
   SegmentChangeOptions options;
+  storage::S3Options s3;
 };
 
 struct SegmentQueryCommand {

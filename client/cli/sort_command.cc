@@ -12,6 +12,8 @@
 #include "client/cli/progress.h"
 #include "client/cli/text.h"
 #include "storage/record_sort.h"
+#include "storage/s3_client.h"
+#include "storage/s3_url.h"
 
 namespace thermocline::cli {
 namespace {
@@ -95,16 +97,34 @@ void PrintSummary(const SortSummary& summary, std::chrono::milliseconds elapsed,
   out << line << "\n";
 }
 
+// OK, or why the output has no room for the input, which may take hours to find out.
+absl::Status CheckSize(const SortCommand& command, const storage::ByteReader& input, S3Access& s3) {
+  if (!storage::IsS3Url(command.output) || !input.size().has_value()) return absl::OkStatus();
+  const absl::StatusOr<storage::S3Client*> client = s3.client();
+  if (!client.ok()) return client.status();
+  const uint64_t most = (*client)->max_object_bytes();
+  if (*input.size() <= most) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      fmt::format("{} has {}, and {} can get {} with this memory: give more with --memory, or sort to a file",
+                  command.input, FormatBytes(*input.size()), command.output, FormatBytes(most)));
+}
+
 absl::StatusOr<SortSummary> Sort(const SortCommand& command, const Io& io, SortProgress& progress) {
-  auto input = OpenInput(command.input, io);
+  const std::string temporary = command.temporary.empty() ? DirectoryOf(command.output) : command.temporary;
+  const bool uses_s3 =
+      storage::IsS3Url(command.input) || storage::IsS3Url(command.output) || storage::IsS3Url(temporary);
+  const uint64_t s3_bytes = uses_s3 ? S3BytesOf(command.memory_bytes) : 0;
+  S3Access s3(command.s3, s3_bytes);
+  auto input = OpenInput(command.input, io, s3);
   if (!input.ok()) return input.status();
-  auto output = OpenOutput(command.output, io);
+  if (absl::Status status = CheckSize(command, **input, s3); !status.ok()) return status;
+  auto output = OpenOutput(command.output, io, s3);
   if (!output.ok()) return output.status();
-  auto scratch =
-      ScratchStore::Create(command.temporary.empty() ? DirectoryOf(command.output) : command.temporary);
+  auto scratch = ScratchStore::Create(temporary, s3);
   if (!scratch.ok()) return scratch.status();
+  const CancelWatch watch(progress.cancelled, [&input] { (*input)->Cancel(); });
   storage::SortOptions options = command.options;
-  options.memory_bytes = command.memory_bytes - kProcessBytes;
+  options.memory_bytes = command.memory_bytes - kProcessBytes - s3_bytes;
   return storage::SortRecords(**input, **output, (*scratch)->objects(), options, progress);
 }
 

@@ -10,6 +10,7 @@
 
 #include "client/cli/options.h"
 #include "client/cli/record_format.h"
+#include "storage/s3_url.h"
 
 namespace thermocline::cli {
 namespace {
@@ -19,13 +20,15 @@ Order of keys: missing < null < false < true < numbers < strings < arrays < obje
 64 bits exactly; strings by their bytes. A field of CSV that is a JSON number is a number (unless --text), an empty one
 is missing. Records with equal keys keep their order. Without --key whole records compare, by their bytes.
 
-Of --memory, 40 MiB are for the program itself; a record may take a 128th of the rest. What does not fit is written to
-sorted runs, as large as the input together, beside the output or in --temporary. The output appears when it is
-complete, and may be the input. Ctrl-C removes everything again.
+Of --memory, 40 MiB are for the program itself, and where S3 is used a quarter of the rest (24 MiB to 104 MiB) for
+what it reads ahead and uploads; a record may take a 128th of what is left then. What does not fit is written to sorted
+runs, as large as the input together: beside the output, in TMPDIR or /tmp if that is an object, or in --temporary. The
+output appears when it is complete, and may be the input. Ctrl-C removes everything again, a second one leaves it.
 
 Examples:
   thermocline sort events.ndjson --key user.id --key at sorted.ndjson
   thermocline sort orders.csv --key amount --descending --memory 256MiB sorted.csv
+  thermocline sort s3://lake/in.ndjson --key at s3://lake/out.ndjson --temporary s3://lake/scratch
   zcat access.log.gz | thermocline sort - - --format lines --unique | head
 )";
 
@@ -38,8 +41,12 @@ void FinishSort(SortCommand& command, const std::optional<storage::RecordFormat>
   }
   if (command.options.text && command.options.format != storage::RecordFormat::kCsv)
     throw CLI::ValidationError("--text", "only fields of CSV can be taken for text");
-  if (command.memory_bytes < kProcessBytes + storage::kMinSortBytes)
-    throw CLI::ValidationError("--memory", "a sort needs 48MiB at least");
+  const bool s3 = storage::IsS3Url(command.input) || storage::IsS3Url(command.output) ||
+                  storage::IsS3Url(command.temporary);
+  if (command.memory_bytes < kProcessBytes + storage::kMinSortBytes + (s3 ? kMinS3Bytes : 0)) {
+    throw CLI::ValidationError("--memory",
+                               s3 ? "a sort with S3 needs 72MiB at least" : "a sort needs 48MiB at least");
+  }
 }
 
 }  // namespace
@@ -49,14 +56,15 @@ void AddSortCommand(CLI::App& app, SortCommand& command) {
       app.add_subcommand("sort", "Sort the records of a file that may be larger than memory (no server)");
   sort->footer(kSortFooter);
   auto format = std::make_shared<std::optional<storage::RecordFormat>>();
-  sort->add_option("INPUT", command.input, ".ndjson, .csv or text; - reads standard input")->required();
-  sort->add_option("OUTPUT", command.output, "The sorted file; - writes standard output")->required();
-  sort->add_option(
-          "--key", command.options.keys,
-          "The field or column to sort by; OUTER.INNER is a field in a field. Several: the first counts most")
-      ->type_name("FIELD")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  sort->add_option("INPUT", command.input,
+                   ".ndjson, .csv or text, or s3://bucket/key; - reads standard input")
+      ->required();
+  sort->add_option("OUTPUT", command.output, "The sorted file, or s3://bucket/key; - writes standard output")
+      ->required();
+  AddRepeated(
+      sort, "--key", command.options.keys,
+      "The field or column to sort by; OUTER.INNER is a field in a field. Several: the first counts most")
+      ->type_name("FIELD");
   AddRecordFormat(sort, *format);
   sort->add_flag("--descending", command.options.descending, "The largest first");
   sort->add_flag("--unique", command.options.unique, "Only the first of records with equal keys");
@@ -72,8 +80,10 @@ void AddSortCommand(CLI::App& app, SortCommand& command) {
       },
       "How many compute (default: as many as there are processors)")
       ->type_name("COUNT");
-  sort->add_option("--temporary", command.temporary, "Where runs go that do not fit in memory")
-      ->type_name("DIRECTORY");
+  sort->add_option("--temporary", command.temporary,
+                   "Where runs go that do not fit in memory: a directory, or s3://bucket/prefix")
+      ->type_name("PLACE");
+  AddS3(sort, command.s3);
   sort->callback([&command, format] { FinishSort(command, *format); });
 }
 

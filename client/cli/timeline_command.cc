@@ -13,6 +13,7 @@
 #include "client/cli/progress.h"
 #include "client/cli/text.h"
 #include "client/cli/timeline_picture.h"
+#include "storage/row_source.h"
 #include "storage/timeline.h"
 
 namespace thermocline::cli {
@@ -116,16 +117,21 @@ absl::Status WriteBuckets(Timeline& timeline, Moment every, Lines& lines, Timeli
   return absl::OkStatus();
 }
 
-absl::Status WritePicture(const TimelineCommand& command, const TimelinePicture& picture, const Io& io) {
-  auto output = OpenOutput(command.picture, io);
+std::string TitleOf(const TimelineCommand& command) {
+  if (!command.title.empty()) return command.title;
+  return command.input.empty() ? storage::ShownUrl(command.database.url) : command.input;
+}
+
+absl::Status WritePicture(const TimelineCommand& command, const TimelinePicture& picture, S3Access& s3,
+                          const Io& io) {
+  auto output = OpenOutput(command.picture, io, s3);
   if (!output.ok()) return output.status();
-  absl::Status status =
-      (*output)->Append(picture.Render(command.title.empty() ? command.input : command.title));
+  absl::Status status = (*output)->Append(picture.Render(TitleOf(command)));
   return status.ok() ? (*output)->Finish() : status;
 }
 
 absl::Status WriteAll(const TimelineCommand& command, bool numbers, Timeline& timeline,
-                      const SortProgress& progress, Io& io) {
+                      const SortProgress& progress, S3Access& s3, Io& io) {
   Lines lines(command, numbers, io);
   std::optional<TimelinePicture> picture;
   const Timeline::Summary summary = timeline.summary();
@@ -136,7 +142,7 @@ absl::Status WriteAll(const TimelineCommand& command, bool numbers, Timeline& ti
   absl::Status status = every > 0 ? WriteBuckets(timeline, every, lines, drawn, progress)
                                   : WriteChanges(timeline, lines, drawn, progress);
   if (!status.ok() || drawn == nullptr) return status;
-  return WritePicture(command, *drawn, io);
+  return WritePicture(command, *drawn, s3, io);
 }
 
 void PrintSummary(const IntervalSummary& rows, const Timeline::Summary& summary, Io& io) {
@@ -154,32 +160,72 @@ void PrintSummary(const IntervalSummary& rows, const Timeline::Summary& summary,
   io.err << line << "\n";
 }
 
-absl::StatusOr<IntervalSummary> Chart(const TimelineCommand& command, SortProgress& progress, Io& io) {
-  auto input = OpenInput(command.input, io);
-  if (!input.ok()) return input.status();
-  auto scratch = ScratchStore::Create(command.temporary.empty() ? DirectoryOf("-") : command.temporary);
-  if (!scratch.ok()) return scratch.status();
-  // Most of it is for the moments, which the fewer runs have.
-  const uint64_t memory = command.memory_bytes - kProcessBytes;
-  const uint64_t rows_memory = std::max(memory / 4, storage::kMinSortBytes);
-  Timeline timeline((*scratch)->objects(), "timeline-", memory - rows_memory);
-  absl::StatusOr<IntervalSummary> rows = [&] {
+// Where the rows come from: a file or object, or a database.
+class Rows {
+ public:
+  static absl::StatusOr<Rows> Open(const TimelineCommand& command, const Io& io, S3Access& s3) {
+    Rows rows;
+    if (command.database.url.empty()) {
+      auto input = OpenInput(command.input, io, s3);
+      if (!input.ok()) return input.status();
+      rows.input_ = *std::move(input);
+      return rows;
+    }
+    auto database = storage::OpenRowSource(command.database);
+    if (!database.ok()) return database.status();
+    rows.database_ = *std::move(database);
+    return rows;
+  }
+
+  absl::StatusOr<IntervalSummary> Read(const TimelineCommand& command, uint64_t memory_bytes,
+                                       Timeline& timeline, SortProgress& progress, Io& io) {
+    const CancelWatch watch(progress.cancelled, [this] { Cancel(); });
     const auto begin = std::chrono::steady_clock::now();
-    Progress display(io.err, io.err_is_terminal, [&] {
+    Progress display(io.err, io.err_is_terminal, [&progress, begin] {
       ProgressState state{.records = progress.records, .bytes = progress.bytes, .what = "rows"};
       state.elapsed =
           std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
       if (progress.stage_bytes > 0) state.total_bytes = progress.stage_bytes;
       return ProgressLine(state);
     });
-    return storage::ReadIntervals(**input, command.shape, rows_memory, timeline, progress);
-  }();
-  if (!rows.ok()) return rows;
+    if (database_ != nullptr) return storage::ReadIntervals(*database_, command.shape, timeline, progress);
+    return storage::ReadIntervals(*input_, command.shape, memory_bytes, timeline, progress);
+  }
+
+ private:
+  void Cancel() {
+    if (database_ != nullptr) database_->Cancel();
+    if (input_ != nullptr) input_->Cancel();
+  }
+
+  std::unique_ptr<storage::ByteReader> input_;
+  std::unique_ptr<storage::RowSource> database_;
+};
+
+// Tells how the command ends if its rows cannot be read.
+ExitCode FailRows(const TimelineCommand& command, const absl::Status& status, Io& io) {
+  const bool database = !command.database.url.empty() && !absl::IsCancelled(status);
+  return database ? FailCall(status, io) : FailFile(status, io);
+}
+
+ExitCode Chart(const TimelineCommand& command, SortProgress& progress, Io& io) {
+  const uint64_t s3_bytes = UsesS3(command) ? S3BytesOf(command.memory_bytes) : 0;
+  S3Access s3(command.s3, s3_bytes);
+  absl::StatusOr<Rows> input = Rows::Open(command, io, s3);
+  if (!input.ok()) return FailRows(command, input.status(), io);
+  auto scratch = ScratchStore::Create(command.temporary.empty() ? DirectoryOf("-") : command.temporary, s3);
+  if (!scratch.ok()) return FailFile(scratch.status(), io);
+  // Most of it is for the moments, which the fewer runs have.
+  const uint64_t memory = command.memory_bytes - kProcessBytes - s3_bytes;
+  const uint64_t rows_memory = std::max(memory / 4, storage::kMinSortBytes);
+  Timeline timeline((*scratch)->objects(), "timeline-", memory - rows_memory);
+  const absl::StatusOr<IntervalSummary> rows = input->Read(command, rows_memory, timeline, progress, io);
+  if (!rows.ok()) return FailRows(command, rows.status(), io);
   absl::Status status = timeline.Finish();
-  if (status.ok()) status = WriteAll(command, rows->numbers, timeline, progress, io);
-  if (!status.ok()) return status;
+  if (status.ok()) status = WriteAll(command, rows->numbers, timeline, progress, s3, io);
+  if (!status.ok()) return FailFile(status, io);
   PrintSummary(*rows, timeline.summary(), io);
-  return rows;
+  return rows->invalid > 0 ? kRejected : kOk;
 }
 
 }  // namespace
@@ -187,9 +233,7 @@ absl::StatusOr<IntervalSummary> Chart(const TimelineCommand& command, SortProgre
 ExitCode Execute(const TimelineCommand& command, LocalContext& context) {
   SortProgress progress;
   const Interruption interruption(progress.cancelled);
-  const absl::StatusOr<IntervalSummary> rows = Chart(command, progress, context.io);
-  if (!rows.ok()) return FailFile(rows.status(), context.io);
-  return rows->invalid > 0 ? kRejected : kOk;
+  return Chart(command, progress, context.io);
 }
 
 }  // namespace thermocline::cli

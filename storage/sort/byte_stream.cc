@@ -126,6 +126,7 @@ class ObjectReader : public ByteReader {
   }
 
   ~ObjectReader() override {
+    object_->Cancel();
     for (const auto& piece : pieces_) Await(*piece).IgnoreError();
   }
 
@@ -141,6 +142,7 @@ class ObjectReader : public ByteReader {
   }
 
   std::optional<uint64_t> size() const override { return object_->size(); }
+  void Cancel() override { object_->Cancel(); }
 
  private:
   struct Piece {

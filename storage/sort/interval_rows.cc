@@ -1,14 +1,16 @@
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "storage/sort/field_reader.h"
+#include "storage/sort/interval_taker.h"
 #include "storage/sort/pages.h"
 #include "storage/sort/record_cutter.h"
 #include "storage/sort/record_text.h"
@@ -18,16 +20,13 @@ namespace thermocline::storage {
 namespace sort {
 namespace {
 
-constexpr size_t kBatch = 4096;  // intervals
-constexpr double kMaxReal = 9.2e18;
-
 class IntervalRows {
  public:
   IntervalRows(ByteReader& input, const IntervalShape& shape, uint64_t memory_bytes, Timeline& timeline,
                SortProgress& progress)
       : shape_(shape),
-        timeline_(timeline),
         progress_(progress),
+        taker_(shape, timeline),
         max_record_bytes_(MaxRecordBytes(memory_bytes)),
         text_(std::clamp<uint64_t>(memory_bytes / 4, 4 * max_record_bytes_, 16 << 20)),
         cutter_(input, shape.format, max_record_bytes_, [&progress](size_t bytes) {
@@ -52,97 +51,110 @@ class IntervalRows {
       if (absl::Status status = ReadPiece({text_.data(), piece->bytes}, piece->first_line); !status.ok())
         return status;
     }
-    if (absl::Status status = Flush(); !status.ok()) return status;
-    return std::move(summary_);
+    if (absl::Status status = taker_.Flush(); !status.ok()) return status;
+    return std::move(taker_.summary());
   }
 
  private:
   absl::Status ReadPiece(std::string_view text, uint64_t line) {
-    const uint64_t before = summary_.rows;
+    const uint64_t before = taker_.summary().rows;
     while (!text.empty()) {
       const std::string_view record = text.substr(0, RecordLength(shape_.format, text));
       text.remove_prefix(record.size());
       if (absl::Status status = Take(WithoutBreak(record)); !status.ok()) {
-        if (!absl::IsInvalidArgument(status)) return status;
-        std::string message = fmt::format("line {}: {}", line, std::string(status.message()));
-        if (!shape_.skip_invalid) return absl::InvalidArgumentError(message);
-        if (summary_.invalid++ == 0) summary_.first_invalid = std::move(message);
+        status = taker_.Reject(fmt::format("line {}", line), status);
+        if (!status.ok()) return status;
       }
       line += static_cast<uint64_t>(std::count(record.begin(), record.end(), '\n'));
     }
-    progress_.records.fetch_add(summary_.rows - before, std::memory_order_relaxed);
+    progress_.records.fetch_add(taker_.summary().rows - before, std::memory_order_relaxed);
     return absl::OkStatus();
   }
 
   absl::Status Take(std::string_view row) {
     if (IsBlank(shape_.format, row)) return absl::OkStatus();
-    ++summary_.rows;
+    ++taker_.summary().rows;
     if (row.size() > max_record_bytes_)
       return absl::InvalidArgumentError(TooLong(shape_.format, max_record_bytes_));
     std::array<Field, 2> found;
     if (absl::Status status = fields_->Read(row, found); !status.ok()) return status;
-    if (IsOpen(found[0])) {
-      ++summary_.not_started;
-      return absl::OkStatus();
-    }
-    const absl::StatusOr<Moment> start = ToMoment(found[0], shape_.start);
-    if (!start.ok()) return start.status();
-    if (*start == kNever) {
-      ++summary_.not_started;
-      return absl::OkStatus();
-    }
-    const absl::StatusOr<Moment> end = IsOpen(found[1]) ? kNever : ToMoment(found[1], shape_.end);
-    if (!end.ok()) return end.status();
-    if (*end < *start || *end == kAlways) {
-      ++summary_.inverted;
-      return absl::InvalidArgumentError(fmt::format("the interval ends before it starts: {} is {}, {} is {}",
-                                                    shape_.start, FormatMoment(*start), shape_.end,
-                                                    FormatMoment(*end)));
-    }
-    intervals_.push_back({*start, *end});
-    return intervals_.size() < kBatch ? absl::OkStatus() : Flush();
-  }
-
-  absl::Status Flush() {
-    absl::Status status = timeline_.Add(intervals_);
-    intervals_.clear();
-    return status;
-  }
-
-  static bool IsOpen(const Field& field) {
-    return field.kind == Field::Kind::kMissing || field.kind == Field::Kind::kNull ||
-           (field.kind == Field::Kind::kString && field.text.empty());
-  }
-
-  absl::StatusOr<Moment> ToMoment(const Field& field, const std::string& name) {
-    if (field.kind == Field::Kind::kString) {
-      summary_.numbers = false;
-      if (const std::optional<Moment> moment = ParseMoment(field.text)) return *moment;
-      return absl::InvalidArgumentError(
-          fmt::format("{} is no time: \"{}\"; write 2025-07-01T12:30:00Z, or a number since 1970", name,
-                      field.text.substr(0, 60)));
-    }
-    Moment moment = 0;
-    if (field.kind == Field::Kind::kSigned && !__builtin_mul_overflow(field.number, shape_.unit, &moment))
-      return moment;
-    const double real = field.real * static_cast<double>(shape_.unit);
-    if (field.kind == Field::Kind::kDouble && std::abs(real) < kMaxReal) return std::llround(real);
-    return absl::InvalidArgumentError(fmt::format("{} is no time, or one that is too far away", name));
+    return taker_.Take(found[0], found[1]);
   }
 
   const IntervalShape& shape_;
-  Timeline& timeline_;
   SortProgress& progress_;
+  IntervalTaker taker_;
   const size_t max_record_bytes_;
   const Pages text_;
   RecordCutter cutter_;
   std::unique_ptr<FieldReader> fields_;
-  std::vector<Interval> intervals_;
-  IntervalSummary summary_;
+};
+
+// A query's rows.
+class QueriedIntervals {
+ public:
+  QueriedIntervals(RowSource& source, const IntervalShape& shape, Timeline& timeline, SortProgress& progress)
+      : source_(source), shape_(shape), progress_(progress), taker_(shape, timeline) {}
+
+  absl::StatusOr<IntervalSummary> Read() {
+    RowBatch batch;
+    do {
+      if (absl::Status status = source_.Next(batch); !status.ok()) return status;
+      if (progress_.cancelled) return absl::CancelledError("cancelled");
+      if (!places_known_) {
+        if (absl::Status status = FindColumns(); !status.ok()) return status;
+      }
+      for (size_t row = 0; row < batch.rows(); ++row) {
+        const uint64_t number = ++taker_.summary().rows;
+        absl::Status status = taker_.Take(FieldOf(batch.at(row, start_)), FieldOf(batch.at(row, end_)));
+        if (!status.ok()) status = taker_.Reject(fmt::format("{}: row {}", source_.name(), number), status);
+        if (!status.ok()) return status;
+      }
+      progress_.records = taker_.summary().rows;
+      progress_.bytes += batch.text_bytes();
+    } while (!batch.empty());
+    if (absl::Status status = taker_.Flush(); !status.ok()) return status;
+    return std::move(taker_.summary());
+  }
+
+ private:
+  absl::Status FindColumns() {
+    const std::vector<std::string>& columns = source_.columns();
+    for (const auto& [name, place] : {std::pair(&shape_.start, &start_), std::pair(&shape_.end, &end_)}) {
+      const auto found = std::find(columns.begin(), columns.end(), *name);
+      if (found == columns.end()) {
+        return absl::InvalidArgumentError(
+            fmt::format("{}: there is no column \"{}\"; the query has these: {}", source_.name(), *name,
+                        fmt::join(columns, ", ")));
+      }
+      *place = static_cast<size_t>(found - columns.begin());
+    }
+    places_known_ = true;
+    return absl::OkStatus();
+  }
+
+  static Field FieldOf(std::optional<std::string_view> text) {
+    if (!text.has_value()) return {.kind = Field::Kind::kNull};
+    const Field number = NumberOf(*text);
+    return number.is_number() ? number : Field{.kind = Field::Kind::kString, .text = *text};
+  }
+
+  RowSource& source_;
+  const IntervalShape& shape_;
+  SortProgress& progress_;
+  IntervalTaker taker_;
+  bool places_known_ = false;
+  size_t start_ = 0;
+  size_t end_ = 0;
 };
 
 }  // namespace
 }  // namespace sort
+
+absl::StatusOr<IntervalSummary> ReadIntervals(RowSource& source, const IntervalShape& shape,
+                                              Timeline& timeline, SortProgress& progress) {
+  return sort::QueriedIntervals(source, shape, timeline, progress).Read();
+}
 
 absl::StatusOr<IntervalSummary> ReadIntervals(ByteReader& input, const IntervalShape& shape,
                                               uint64_t memory_bytes, Timeline& timeline,

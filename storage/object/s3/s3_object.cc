@@ -20,10 +20,11 @@ struct Version {
 // A read on its way: ranges of at most part_bytes, some of them in flight together.
 class RangedRead : public std::enable_shared_from_this<RangedRead> {
  public:
-  RangedRead(Requests& requests, std::shared_ptr<const Version> version, uint64_t offset, std::span<char> out,
-             absl::AnyInvocable<void(absl::Status)> done)
+  RangedRead(Requests& requests, std::shared_ptr<const Version> version, CancelFlag cancel, uint64_t offset,
+             std::span<char> out, absl::AnyInvocable<void(absl::Status)> done)
       : requests_(requests),
         version_(std::move(version)),
+        cancel_(std::move(cancel)),
         offset_(offset),
         left_(out),
         done_(std::move(done)) {}
@@ -53,6 +54,7 @@ class RangedRead : public std::enable_shared_from_this<RangedRead> {
     request.bucket = version_->bucket;
     request.key = version_->key;
     request.etag = version_->etag;
+    request.cancel = cancel_;
     requests_.Send(std::move(request), [self = shared_from_this()](S3Answer answer) {
       self->OnAnswer(std::move(answer.status));
     });
@@ -76,6 +78,7 @@ class RangedRead : public std::enable_shared_from_this<RangedRead> {
 
   Requests& requests_;
   const std::shared_ptr<const Version> version_;
+  const CancelFlag cancel_;
   Mutex mutex_;
   uint64_t offset_ ABSL_GUARDED_BY(mutex_);
   std::span<char> left_ ABSL_GUARDED_BY(mutex_);
@@ -98,13 +101,18 @@ class S3Object : public Object {
                                              size_)));
       return;
     }
-    std::make_shared<RangedRead>(requests_, version_, offset, out, std::move(done))->Go();
+    std::make_shared<RangedRead>(requests_, version_, cancel_, offset, out, std::move(done))->Go();
+  }
+
+  void Cancel() override {
+    if (!cancel_->exchange(true)) requests_.Cancel(cancel_);
   }
 
  private:
   Requests& requests_;
   const std::shared_ptr<const Version> version_;
   const uint64_t size_;
+  const CancelFlag cancel_ = std::make_shared<std::atomic<bool>>(false);
 };
 
 bool ParseSize(const std::string& text, uint64_t& bytes) {

@@ -1,4 +1,5 @@
-// Segments from several files and databases at once, with the real server and real databases.
+// Segments from several files and databases at once, and timelines of queries, with the real server and real
+// databases.
 
 #include <fstream>
 #include <sstream>
@@ -56,6 +57,9 @@ class SegmentSourcesTest : public ::testing::Test {
   Outcome Segment(std::vector<std::string> arguments) { return SegmentFrom(-1, std::move(arguments)); }
   Outcome SegmentFrom(int input, std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), {"--server", server_->address(), "segment"});
+    return RunFrom(input, std::move(arguments));
+  }
+  static Outcome RunFrom(int input, std::vector<std::string> arguments) {
     std::ostringstream out;
     std::ostringstream err;
     Io io{.in = input, .out = out, .err = err};
@@ -159,6 +163,60 @@ TEST_F(SegmentSourcesTest, SkipsOrStopsAtRowsThatAreNoIds) {
   outcome = Segment({"load", "s", File("a", 0, 9), "--from", (*mariadb_)->Url(), "--query", "select 'x'"});
   EXPECT_EQ(outcome.code, kRejected) << "nothing of the query's is an id";
   EXPECT_EQ(Segment({"query", "s"}).out, "5\n6\n");
+}
+
+// Needs no server but the databases'.
+class TimelineSourcesTest : public SegmentSourcesTest {
+ protected:
+  static Outcome Chart(const std::string& url, const std::string& query, std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"timeline", "--from", url, "--query", query, "--start", "s", "--end", "e"});
+    return RunFrom(-1, more);
+  }
+};
+
+TEST_F(TimelineSourcesTest, ChartsTheRowsOfAQuery) {
+  const char* const kExpected =
+      "at,running\n2025-01-01T00:00:00Z,1\n2025-01-02T12:00:00.25Z,2\n2025-01-03T00:00:00Z,1\n";
+  Outcome outcome =
+      Chart((*postgres_)->Url(),
+            "select * from (values (1, timestamptz '2025-01-01 02:00+02', timestamp '2025-01-03'), "
+            "(2, '2025-01-02 12:00:00.25+00', null), (3, null, now()::timestamp), "
+            "(4, 'infinity', null)) as t(n, s, e) where n < $1",
+            {"--param", "9"});
+  EXPECT_EQ(outcome.code, kOk) << outcome.err;
+  EXPECT_EQ(outcome.out, kExpected);
+  EXPECT_THAT(outcome.err, HasSubstr("2 intervals of 4 rows, 1 without an end, 2 rows not started"));
+  outcome = Chart((*mariadb_)->Url(),
+                  "select timestamp '2025-01-01 00:00' as s, timestamp '2025-01-03 00:00' as e union all "
+                  "select timestamp '2025-01-02 12:00:00.25', null union all select null, null");
+  EXPECT_EQ(outcome.code, kOk) << outcome.err;
+  EXPECT_EQ(outcome.out, kExpected);
+  outcome = Chart((*postgres_)->Url(), "select g as s, g + 10 as e from generate_series(1, 300000) as g");
+  EXPECT_EQ(outcome.code, kOk) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("\n10,10\n"), EndsWith("\n300010,0\n")));
+}
+
+TEST_F(TimelineSourcesTest, SaysWhatIsWrong) {
+  const std::string url = (*postgres_)->Url();
+  const auto error = [](const Outcome& outcome, ExitCode code) {
+    EXPECT_EQ(outcome.code, code) << outcome.err;
+    EXPECT_THAT(outcome.err, Not(HasSubstr("s3cret")));
+    return outcome.err;
+  };
+  EXPECT_THAT(error(Chart(url, "select 2 as s, 1 as e"), kUsage),
+              HasSubstr("row 1: the interval ends before"));
+  EXPECT_THAT(error(Chart(url, "select 'x' as s, 1 as e"), kUsage), HasSubstr("row 1: s is no time: \"x\""));
+  EXPECT_THAT(error(Chart(url, "select 2 as a, 1 as b"), kUsage),
+              HasSubstr("there is no column \"s\"; the query has these: a, b"));
+  EXPECT_THAT(error(Chart(url, "select nonsense"), kUsage), HasSubstr("nonsense"));
+  EXPECT_THAT(error(Chart((*postgres_)->Url("tester", "wrong"), "select 1"), kServer), HasSubstr("password"));
+  EXPECT_THAT(error(Chart(url, "select 2 as s, 1 as e", {"file.csv"}), kUsage), HasSubstr("--from"));
+  EXPECT_THAT(error(RunFrom(-1, {"timeline"}), kUsage), HasSubstr("FILE or --from"));
+  EXPECT_THAT(error(RunFrom(-1, {"timeline", "--from", url}), kUsage), HasSubstr("--query"));
+  EXPECT_THAT(error(RunFrom(-1, {"timeline", "a.csv", "--query", "select 1"}), kUsage), HasSubstr("--from"));
+  const Outcome skipped = Chart(url, "select 2 as s, 1 as e union all select 1, 2", {"--skip-invalid"});
+  EXPECT_EQ(skipped.out, "at,running\n1,1\n2,0\n");
+  EXPECT_EQ(skipped.code, kRejected);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // The client against a server that does whatever goes wrong on the way.
 
 #include <atomic>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -235,6 +236,33 @@ TEST_F(S3ClientTest, AClientThatClosesEndsWhatIsUnderWay) {
   }
   client_.reset();
   EXPECT_EQ(ended, 50);
+}
+
+TEST_F(S3ClientTest, AnObjectWhoseReadsAreCancelled) {
+  std::atomic<bool> hangs = true;
+  handler_ = [&](const ScriptedRequest& request, int) {
+    if (!hangs) return Range(request);
+    ScriptedAnswer answer;
+    answer.hang = true;
+    return answer;
+  };
+  client_ = S3Client::Open(options_).value();
+  auto object = client_->OpenObject("bkt", "object").value();
+  std::string out(10, '?');
+  std::vector<std::future<absl::Status>> ends;
+  const auto read = [&] {
+    auto end = std::make_shared<std::promise<absl::Status>>();
+    ends.push_back(end->get_future());
+    object->Read(0, std::span(out), [end](absl::Status status) { end->set_value(std::move(status)); });
+  };
+  for (int i = 0; i < 50; ++i) read();  // more than there are connections
+  object->Cancel();
+  object->Cancel();
+  read();
+  for (std::future<absl::Status>& end : ends) EXPECT_TRUE(absl::IsCancelled(end.get()));
+  // Of this object alone.
+  hangs = false;
+  EXPECT_TRUE(ReadObject(*client_->OpenObject("bkt", "object").value(), 0, 10).ok());
 }
 
 TEST_F(S3ClientTest, AClockThatIsWrong) {

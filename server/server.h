@@ -14,6 +14,7 @@
 #include "server/service/admin.h"
 #include "server/service/jobs.h"
 #include "server/service/key_value.h"
+#include "server/service/segment_timeline.h"
 #include "server/service/segments.h"
 #include "storage/disk_reads.h"
 #include "storage/engine.h"
@@ -67,6 +68,7 @@ class Server {
   std::unique_ptr<storage::Engine> engine_;
   std::unique_ptr<SegmentObjects> objects_;
   std::unique_ptr<storage::Segments> segments_;  // nullptr: none are served
+  std::unique_ptr<SegmentTimelines> timelines_;  // likewise
   BucketObjects buckets_;
   std::unique_ptr<ExportTargets> export_targets_;
   std::unique_ptr<Jobs> jobs_;  // nullptr: no segments are served

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "storage/sort/field_reader.h"
+#include "storage/sort/interval_fields.h"
 #include "storage/sort/pages.h"
 #include "storage/sort/record_cutter.h"
 #include "storage/sort/record_text.h"
@@ -19,13 +20,13 @@ namespace sort {
 namespace {
 
 constexpr size_t kBatch = 4096;  // intervals
-constexpr double kMaxReal = 9.2e18;
 
 class IntervalRows {
  public:
   IntervalRows(ByteReader& input, const IntervalShape& shape, uint64_t memory_bytes, Timeline& timeline,
                SortProgress& progress)
       : shape_(shape),
+        intervals_of_(shape),
         timeline_(timeline),
         progress_(progress),
         max_record_bytes_(MaxRecordBytes(memory_bytes)),
@@ -53,6 +54,8 @@ class IntervalRows {
         return status;
     }
     if (absl::Status status = Flush(); !status.ok()) return status;
+    summary_.inverted = intervals_of_.inverted();
+    summary_.numbers = intervals_of_.numbers();
     return std::move(summary_);
   }
 
@@ -81,25 +84,13 @@ class IntervalRows {
       return absl::InvalidArgumentError(TooLong(shape_.format, max_record_bytes_));
     std::array<Field, 2> found;
     if (absl::Status status = fields_->Read(row, found); !status.ok()) return status;
-    if (IsOpen(found[0])) {
+    const absl::StatusOr<std::optional<Interval>> interval = intervals_of_.Read(found);
+    if (!interval.ok()) return interval.status();
+    if (!interval->has_value()) {
       ++summary_.not_started;
       return absl::OkStatus();
     }
-    const absl::StatusOr<Moment> start = ToMoment(found[0], shape_.start);
-    if (!start.ok()) return start.status();
-    if (*start == kNever) {
-      ++summary_.not_started;
-      return absl::OkStatus();
-    }
-    const absl::StatusOr<Moment> end = IsOpen(found[1]) ? kNever : ToMoment(found[1], shape_.end);
-    if (!end.ok()) return end.status();
-    if (*end < *start || *end == kAlways) {
-      ++summary_.inverted;
-      return absl::InvalidArgumentError(fmt::format("the interval ends before it starts: {} is {}, {} is {}",
-                                                    shape_.start, FormatMoment(*start), shape_.end,
-                                                    FormatMoment(*end)));
-    }
-    intervals_.push_back({*start, *end});
+    intervals_.push_back(**interval);
     return intervals_.size() < kBatch ? absl::OkStatus() : Flush();
   }
 
@@ -109,28 +100,8 @@ class IntervalRows {
     return status;
   }
 
-  static bool IsOpen(const Field& field) {
-    return field.kind == Field::Kind::kMissing || field.kind == Field::Kind::kNull ||
-           (field.kind == Field::Kind::kString && field.text.empty());
-  }
-
-  absl::StatusOr<Moment> ToMoment(const Field& field, const std::string& name) {
-    if (field.kind == Field::Kind::kString) {
-      summary_.numbers = false;
-      if (const std::optional<Moment> moment = ParseMoment(field.text)) return *moment;
-      return absl::InvalidArgumentError(
-          fmt::format("{} is no time: \"{}\"; write 2025-07-01T12:30:00Z, or a number since 1970", name,
-                      field.text.substr(0, 60)));
-    }
-    Moment moment = 0;
-    if (field.kind == Field::Kind::kSigned && !__builtin_mul_overflow(field.number, shape_.unit, &moment))
-      return moment;
-    const double real = field.real * static_cast<double>(shape_.unit);
-    if (field.kind == Field::Kind::kDouble && std::abs(real) < kMaxReal) return std::llround(real);
-    return absl::InvalidArgumentError(fmt::format("{} is no time, or one that is too far away", name));
-  }
-
   const IntervalShape& shape_;
+  IntervalFields intervals_of_;
   Timeline& timeline_;
   SortProgress& progress_;
   const size_t max_record_bytes_;

@@ -25,6 +25,8 @@ Without --every there is a line for each moment at which the number changes: at,
 stretch of that length since 1970 in UTC: begin, least, most, mean (over its time), started, ended. If some have always
 been running, the first line has the time -infinity.
 
+Intervals that are values of the server: thermocline segment timeline.
+
 Examples:
   thermocline timeline jobs.ndjson --start start_at --end end_at > running.csv
   thermocline timeline jobs.csv --start from --end to --every 1h --svg running.svg

@@ -169,6 +169,11 @@ class SegmentTimelineReader::Work : public std::enable_shared_from_this<Work> {
   }
 
  private:
+  bool gone() {
+    storage::MutexLock lock(mutex_);
+    return gone_;
+  }
+
   // False: nobody wants it any more.
   bool Hold() {
     storage::MutexLock lock(mutex_);
@@ -203,7 +208,7 @@ class SegmentTimelineReader::Work : public std::enable_shared_from_this<Work> {
   void RunOutside(Task task) {
     if (!Hold()) return;
     world_->outside.Run([self = shared_from_this(), task = std::move(task)]() mutable {
-      task(*self);
+      if (!self->gone()) task(*self);
       self->LetGo();
     });
   }
@@ -224,7 +229,7 @@ class SegmentTimelineReader::Work : public std::enable_shared_from_this<Work> {
     if (status.ok() && !*more) status = timeline_->Finish();
     if (!status.ok()) return Answer(std::move(status));
     const steady_clock::time_point now = steady_clock::now();
-    if (*more && now - answered_at_ < kProgressInterval) return FetchPage();
+    if (*more && answered_at_ && now - *answered_at_ < kProgressInterval) return FetchPage();
     answered_at_ = now;
     summary_.set_complete(!*more);
     if (!*more && every_ > 0) buckets_.emplace(*timeline_, every_);
@@ -277,10 +282,9 @@ class SegmentTimelineReader::Work : public std::enable_shared_from_this<Work> {
 
   // The values' own, which is done before this is.
   void FillProgress() {
-    if (!page_.progress().normalized().empty()) normalized_ = page_.progress().normalized();
     v1::Progress& progress = *response_->mutable_progress();
     progress = page_.progress();
-    progress.set_normalized(std::exchange(normalized_, ""));
+    page_.mutable_progress()->clear_normalized();  // said once
     progress.set_done(false);
   }
 
@@ -296,6 +300,7 @@ class SegmentTimelineReader::Work : public std::enable_shared_from_this<Work> {
 
   // After this, the client may ask for the next one.
   void Answer(absl::StatusOr<bool> result) {
+    if (gone()) return;
     response_ = nullptr;
     PageDone done = std::move(done_);
     done(std::move(result));
@@ -316,8 +321,7 @@ class SegmentTimelineReader::Work : public std::enable_shared_from_this<Work> {
   v1::QueryValuesResponse page_;
   std::vector<Interval> batch_;
   v1::TimelineResponse::Summary summary_;
-  std::string normalized_;
-  steady_clock::time_point answered_at_;
+  std::optional<steady_clock::time_point> answered_at_;
   v1::TimelineResponse* response_ = nullptr;  // that is asked for
   PageDone done_;
 };

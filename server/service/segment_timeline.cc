@@ -29,6 +29,8 @@ using storage::TimelineBucket;
 using storage::TimelineBuckets;
 using storage::TimelineChange;
 
+// Of segments: what queries have of less leaves nothing for the ids.
+constexpr uint64_t kLeastMemory = uint64_t{16} << 20;
 constexpr uint64_t kMemoryPart = 16;
 constexpr uint64_t kMaxTimelineBytes = uint64_t{64} << 20;
 // Rows of a response: 200 KB of them at most.
@@ -94,12 +96,13 @@ absl::Status FillRows(Source& source, Rows& to) {
 class SegmentTimelines::World {
  public:
   World(storage::Segments& segments_of, storage::Engine& engine_of, storage::ObjectStore& objects_of,
-        storage::Executor& outside_of, uint64_t timeline_bytes_of)
+        storage::Executor& outside_of, uint64_t memory_bytes_of)
       : segments(segments_of),
         engine(engine_of),
         objects(objects_of),
         outside(outside_of),
-        timeline_bytes(timeline_bytes_of) {}
+        memory_bytes(memory_bytes_of),
+        timeline_bytes(std::clamp(memory_bytes / kMemoryPart, Timeline::kMinBytes, kMaxTimelineBytes)) {}
 
   std::string NewPrefix() { return fmt::format("{}{}-", kFolder, next_.fetch_add(1)); }
 
@@ -123,6 +126,7 @@ class SegmentTimelines::World {
   storage::Engine& engine;
   storage::ObjectStore& objects;
   storage::Executor& outside;
+  const uint64_t memory_bytes;
   const uint64_t timeline_bytes;
 
  private:
@@ -343,9 +347,8 @@ absl::StatusOr<std::unique_ptr<SegmentTimelines>> SegmentTimelines::Open(storage
     if (status.ok()) status = objects.Remove(name);
   }
   if (!status.ok()) return status;
-  const uint64_t bytes = std::clamp(memory_bytes / kMemoryPart, Timeline::kMinBytes, kMaxTimelineBytes);
   return std::unique_ptr<SegmentTimelines>(
-      new SegmentTimelines(std::make_shared<World>(segments, engine, objects, outside, bytes)));
+      new SegmentTimelines(std::make_shared<World>(segments, engine, objects, outside, memory_bytes)));
 }
 
 absl::StatusOr<SegmentTimelineReader> SegmentTimelines::Read(const v1::TimelineRequest& request) {
@@ -361,6 +364,12 @@ absl::StatusOr<SegmentTimelineReader> SegmentTimelines::Read(const v1::TimelineR
   if (!order.ok()) return order.status();
   absl::StatusOr<std::unique_ptr<IntervalReader>> intervals = IntervalReader::New(std::move(order->shape));
   if (!intervals.ok()) return intervals.status();
+  if (world_->memory_bytes < kLeastMemory) {
+    return absl::ResourceExhaustedError(
+        fmt::format("a timeline needs {} MiB of memory for segments, which have {} MiB here, without what S3 "
+                    "takes: start the server with a larger --segment-memory",
+                    kLeastMemory >> 20, world_->memory_bytes >> 20));
+  }
   options->caller_bytes = world_->timeline_bytes + IntervalReader::kMemoryBytes + kOutputBytes;
   SegmentValuesReader values(world_->segments, world_->engine, request.query(), *options, *std::move(keys));
   return SegmentTimelineReader(std::make_shared<SegmentTimelineReader::Work>(

@@ -37,7 +37,8 @@ class SegmentTimelines {
   // All readers must have been destroyed. Waits until what they held has been let go of, on `outside`.
   ~SegmentTimelines();
 
-  // INVALID_ARGUMENT: the request is not in order.
+  //   INVALID_ARGUMENT    the request is not in order
+  //   RESOURCE_EXHAUSTED  segments have less than 16 MiB
   absl::StatusOr<SegmentTimelineReader> Read(const v1::TimelineRequest& request);
 
  private:

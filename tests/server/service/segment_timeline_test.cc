@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -378,6 +379,40 @@ TEST_F(SegmentTimelineTest, WhatACrashLeftIsSwept) {
   ASSERT_TRUE(opened.ok()) << opened.status();
   EXPECT_THAT(Scratch(), IsEmpty());
   EXPECT_EQ(objects_.Bytes("timeliness"), "another's");
+}
+
+// Just enough for the query beside it, and just too little.
+TEST_F(SegmentTimelineTest, NeedsMemoryForSegments) {
+  storage::SegmentsOptions options;
+  options.directory = "/small";
+  options.memory_bytes = 16 << 20;
+  thermocline::testing::MemoryObjects objects;
+  auto segments = storage::Segments::Open(
+      options, {store_.disk(), store_.clock(), objects, executor_, executor_, executor_, {}});
+  ASSERT_TRUE(segments.ok()) << segments.status();
+  {
+    const Ids ids = Range(1, 1000, 1000);
+    auto write = (*segments)->Write("some", storage::SegmentChange::kReplace, {});
+    ASSERT_TRUE(write.ok()) << write.status();
+    const auto added =
+        Await<absl::Status>([&](auto done) { (*write)->Add(std::span(ids), std::move(done)); });
+    ASSERT_TRUE(added.ok()) << added;
+    const auto written = Await<absl::StatusOr<storage::SegmentWriteResult>>(
+        [&](auto done) { (*write)->Finish(std::move(done)); });
+    ASSERT_TRUE(written.ok()) << written.status();
+  }
+  for (const bool enough : {true, false}) {
+    auto timelines = SegmentTimelines::Open(**segments, store_.engine(), objects, executor_,
+                                            options.memory_bytes - (enough ? 0 : 1));
+    ASSERT_TRUE(timelines.ok()) << timelines.status();
+    const auto responses = ReadAll<v1::TimelineResponse>((*timelines)->Read(RequestOf("some")));
+    Settle();
+    EXPECT_EQ(responses.ok(), enough) << responses.status();
+    if (enough) continue;
+    EXPECT_EQ(responses.status().code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_THAT(Message(responses.status()), AllOf(HasSubstr("16 MiB"), HasSubstr("--segment-memory")));
+  }
+  Settle();
 }
 
 TEST_F(SegmentTimelineTest, RequestsAreChecked) {

@@ -160,6 +160,28 @@ SegmentJob ToJob(const v1::Job& wire) {
   return job;
 }
 
+SegmentTimelineSummary ToSummary(const v1::TimelineResponse::Summary& wire) {
+  SegmentTimelineSummary summary{
+      .values = wire.values(),
+      .missing = wire.missing(),
+      .not_started = wire.not_started(),
+      .invalid = wire.invalid(),
+      .inverted = wire.inverted(),
+      .first_invalid = wire.first_invalid(),
+      .intervals = wire.intervals(),
+      .empty = wire.empty(),
+      .open_ends = wire.open_ends(),
+      .always = wire.always(),
+      .first_us = std::nullopt,
+      .last_us = std::nullopt,
+      .numbers = wire.numbers(),
+      .complete = wire.complete(),
+  };
+  if (wire.has_first_us()) summary.first_us = wire.first_us();
+  if (wire.has_last_us()) summary.last_us = wire.last_us();
+  return summary;
+}
+
 SegmentInfo ToInfo(const v1::Segment& segment) {
   return {
       .name = segment.name(),

@@ -11,6 +11,7 @@ SegmentProgress ToProgress(const v1::Progress& progress);
 SegmentPlan ToPlan(const v1::ExplainResponse& response);
 SegmentJob ToJob(const v1::Job& job);
 v1::ExportFormat ToWire(SegmentExportFormat format);
+SegmentTimelineSummary ToSummary(const v1::TimelineResponse::Summary& summary);
 SegmentInfo ToInfo(const v1::Segment& segment);
 
 }  // namespace thermocline::conversion

@@ -136,6 +136,87 @@ class SegmentValueReader {
   std::unique_ptr<Impl> impl_;
 };
 
+// How the intervals of Segments::Timeline stand in their values. What open, empty, inverted and missing ones
+// count for is explained in proto/thermocline/v1/segments.proto.
+struct SegmentTimelineOptions {
+  std::string start = "start_at";  // the fields; OUTER.INNER for a field in a field
+  std::string end = "end_at";
+  std::chrono::microseconds unit{1000};  // of times that are numbers
+  std::chrono::microseconds every{0};    // the length of a bucket; 0: a change for each moment
+  uint64_t limit = 0;                    // as of SegmentQueryOptions, like the next three
+  std::optional<uint64_t> after;
+  bool fresh = false;
+  std::optional<std::chrono::milliseconds> timeout;
+};
+
+// A moment at which intervals start or end, in microseconds since 1970.
+struct SegmentTimelineChange {
+  int64_t at_us = 0;
+  uint64_t running = 0;  // from then on; what it was before if as many start as end
+  uint64_t started = 0;  // at that moment
+  uint64_t ended = 0;
+};
+
+// A stretch of time [begin, begin + every).
+struct SegmentTimelineBucket {
+  int64_t begin_us = 0;
+  uint64_t least = 0;  // that ran at a moment of it, and the most
+  uint64_t most = 0;
+  double mean = 0;       // over its time
+  uint64_t started = 0;  // in it
+  uint64_t ended = 0;
+};
+
+// What has been read: values = intervals + not_started + invalid.
+struct SegmentTimelineSummary {
+  uint64_t values = 0;
+  uint64_t missing = 0;  // ids without a value
+  uint64_t not_started = 0;
+  uint64_t invalid = 0;  // inverted ones included
+  uint64_t inverted = 0;
+  std::string first_invalid;
+  uint64_t intervals = 0;
+  uint64_t empty = 0;  // of the intervals
+  uint64_t open_ends = 0;
+  uint64_t always = 0;              // that run from before the first change
+  std::optional<int64_t> first_us;  // change; nullopt: there is none
+  std::optional<int64_t> last_us;
+  bool numbers = false;   // all times were
+  bool complete = false;  // all values have been read
+};
+
+// A timeline, in the order of time. Until its first change or bucket has been handed out, a broken connection
+// is made again and all values are read anew; later it is the end. For one thread at a time, but for
+// summary() and progress(). Must not outlive its Client.
+class SegmentTimelineReader {
+ public:
+  // Ends the call; the server stops working on it.
+  ~SegmentTimelineReader();
+
+  // Waits until all values have been read: summary() is complete then. False on failure: see status(). Next()
+  // does it as well.
+  bool ReadValues();
+
+  // The next changes (if `every` is 0) or buckets (if not), at least one; valid until the next call. False at
+  // the end or on failure: see status().
+  bool Next(std::span<const SegmentTimelineChange>& changes);
+  bool Next(std::span<const SegmentTimelineBucket>& buckets);
+
+  // As of SegmentReader.
+  const absl::Status& status() const;
+
+  // From any thread: so far, like progress(), whose `ids` are those that were looked up.
+  SegmentTimelineSummary summary() const;
+  SegmentProgress progress() const;
+
+ private:
+  friend class Segments;
+  class Impl;
+  explicit SegmentTimelineReader(std::unique_ptr<Impl> impl);
+
+  std::unique_ptr<Impl> impl_;
+};
+
 struct SegmentCountOptions {
   bool fresh = false;                                // as of SegmentQueryOptions
   std::optional<std::chrono::milliseconds> timeout;  // nullopt: as long as it takes
@@ -298,6 +379,10 @@ class Segments {
   // The same ids, each with the value of its key. `key_pattern` holds {id} at least once: "user:{id}".
   std::unique_ptr<SegmentValueReader> QueryValues(std::string_view expression, std::string_view key_pattern,
                                                   const SegmentQueryOptions& options = {});
+
+  // How many intervals run at the same time, over time, of those that the ids have as values.
+  std::unique_ptr<SegmentTimelineReader> Timeline(std::string_view expression, std::string_view key_pattern,
+                                                  const SegmentTimelineOptions& options = {});
 
   // How many ids an expression has.
   absl::StatusOr<SegmentCount> Count(std::string_view expression, const SegmentCountOptions& options = {});

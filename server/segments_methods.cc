@@ -102,6 +102,7 @@ void AddSegmentsMethods(std::string_view service_name, SegmentsService& service,
   add("Query", NewStream<v1::QueryRequest, v1::QueryResponse>(service, &SegmentsService::Query));
   add("QueryValues",
       NewStream<v1::QueryValuesRequest, v1::QueryValuesResponse>(service, &SegmentsService::QueryValues));
+  add("Timeline", NewStream<v1::TimelineRequest, v1::TimelineResponse>(service, &SegmentsService::Timeline));
   add("Count", NewLong<v1::CountRequest, v1::CountResponse>(
                    Effect::kNone, [&service](const v1::CountRequest& request, auto done) {
                      return service.Count(request, std::move(done));

@@ -166,6 +166,10 @@ absl::Status Server::OpenSegments(const Config& config) {
       options, {files_, clock_, objects_->store(), queries_, segment_changes_, outside_, std::move(source)});
   if (!segments.ok()) return cannot_open("the segments, " + options.directory, segments.status());
   segments_ = *std::move(segments);
+  absl::StatusOr<std::unique_ptr<SegmentTimelines>> timelines =
+      SegmentTimelines::Open(*segments_, *engine_, objects_->store(), outside_, options.memory_bytes);
+  if (!timelines.ok()) return cannot_open("the objects of the segments' timelines", timelines.status());
+  timelines_ = *std::move(timelines);
   return absl::OkStatus();
 }
 
@@ -197,7 +201,8 @@ absl::Status Server::OpenExports(const Config& config) {
 
 absl::Status Server::Serve(const Config& config) {
   key_value_ = std::make_unique<KeyValueService>(*engine_, clock_);
-  segments_service_ = std::make_unique<SegmentsService>(segments_.get(), jobs_.get(), *engine_, reads_);
+  segments_service_ =
+      std::make_unique<SegmentsService>(segments_.get(), jobs_.get(), timelines_.get(), *engine_, reads_);
   admin_ = std::make_unique<AdminService>(*engine_, segments_.get(), objects_.get());
   GrpcEndpoint::Options options;
   options.host = config.host;
@@ -230,6 +235,7 @@ absl::Status Server::Stop(std::chrono::milliseconds patience) {
   if (jobs_ != nullptr) jobs_->Stop();
   endpoint_->Stop(patience);
   jobs_ = nullptr;
+  timelines_ = nullptr;
   absl::Status status = segments_ == nullptr ? absl::OkStatus() : segments_->Close();
   status.Update(engine_->Close());
   return status;

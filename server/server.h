@@ -14,6 +14,7 @@
 #include "server/service/admin.h"
 #include "server/service/jobs.h"
 #include "server/service/key_value.h"
+#include "server/service/segment_timeline.h"
 #include "server/service/segments.h"
 #include "storage/disk_reads.h"
 #include "storage/engine.h"
@@ -69,6 +70,7 @@ class Server {
   // Its tasks write to the two above, and outlive those they belong to.
   storage::ThreadPool outside_;
   std::unique_ptr<storage::Segments> segments_;  // nullptr: none are served
+  std::unique_ptr<SegmentTimelines> timelines_;  // likewise
   std::unique_ptr<ExportTargets> export_targets_;
   std::unique_ptr<Jobs> jobs_;  // nullptr: no segments are served
   std::unique_ptr<KeyValueService> key_value_;

@@ -145,5 +145,28 @@ absl::StatusOr<IntervalSummary> ReadIntervals(ByteReader& input, const IntervalS
 // those of RowSource; to end a query that waits, cancel the source as well.
 absl::StatusOr<IntervalSummary> ReadIntervals(RowSource& source, const IntervalShape& shape,
                                               Timeline& timeline, SortProgress& progress);
+// Reads the interval of one value after the other, each a JSON object. For one thread at a time.
+class IntervalReader {
+ public:
+  static constexpr size_t kMaxValueBytes = 64 << 10;  // longer values are invalid
+  static constexpr uint64_t kMemoryBytes = 1 << 20;   // that it takes at most
+
+  // Of the shape, the format and skip_invalid do not matter. INVALID_ARGUMENT: a name stands for no field.
+  static absl::StatusOr<std::unique_ptr<IntervalReader>> New(IntervalShape shape);
+  ~IntervalReader();
+
+  // nullopt: it has no start (missing, null, empty or "infinity"), and counts for nothing. Without an end
+  // (missing, null or empty) it is open. INVALID_ARGUMENT: what is wrong with the value, or its interval.
+  absl::StatusOr<std::optional<Interval>> Read(std::string_view value);
+
+  uint64_t inverted() const;  // of the invalid ones
+  bool numbers() const;       // all times were, so far
+
+ private:
+  class Impl;
+  explicit IntervalReader(std::unique_ptr<Impl> impl);
+
+  const std::unique_ptr<Impl> impl_;
+};
 
 }  // namespace thermocline::storage

@@ -11,6 +11,7 @@
 
 #include "client/cli/options.h"
 #include "client/cli/s3_access.h"
+#include "client/cli/timeline_command_line.h"
 
 namespace thermocline::cli {
 namespace {
@@ -75,6 +76,18 @@ void AddName(CLI::App* app, std::string& name) { app->add_option("NAME", name, "
 
 void AddExpression(CLI::App* app, std::string& expression) {
   app->add_option("EXPR", expression, "Which ids; see thermocline help segment")->required();
+}
+
+void AddKeyPattern(CLI::App* app, std::string& pattern) {
+  app->add_option("--key", pattern, "The key of an id, with {id} where it stands: 'user:{id}'")
+      ->type_name("PATTERN")
+      ->required();
+}
+
+template <class Words>
+void CheckKeyPattern(const Words& words) {
+  if (words.key_pattern.find("{id}") == std::string::npos)
+    throw CLI::ValidationError("--key", "the pattern has no {id} in it; it looks like 'user:{id}'");
 }
 
 void AddFresh(CLI::App* app, bool& fresh) {
@@ -258,15 +271,38 @@ void AddValues(CLI::App* segment, SegmentCommand& command) {
          "  thermocline segment values city:ny --key 'user:{id}' --only-found --json > users.ndjson\n");
   auto words = std::make_shared<SegmentValuesCommand>();
   AddExpression(app, words->expression);
-  app->add_option("--key", words->key_pattern, "The key of an id, with {id} where it stands: 'user:{id}'")
-      ->type_name("PATTERN")
-      ->required();
+  AddKeyPattern(app, words->key_pattern);
   app->add_flag("--only-found", words->only_found, "Leave out ids whose key does not exist");
   AddRange(app, words->options);
-  OnParsed(app, command, words, [](SegmentValuesCommand& values) {
-    if (values.key_pattern.find("{id}") == std::string::npos)
-      throw CLI::ValidationError("--key", "the pattern has no {id} in it; it looks like 'user:{id}'");
-  });
+  OnParsed(app, command, words, CheckKeyPattern<SegmentValuesCommand>);
+}
+
+constexpr const char* kTimelineFooter = R"(
+Each value is a JSON object with the start and the end of an interval, which runs from its start on until just before
+its end. One without an end runs for ever; one without a start has not begun, and counts for nothing ("-infinity" as a
+start has always been running). An empty one (start = end) starts and ends, but never runs. One that ends before it
+starts, and a value that cannot be read, are left out and counted, and the exit code is 4. Ids without a value are
+counted.
+
+Times, lines and pictures are as of thermocline timeline, which does the same for files; see thermocline help timeline.
+
+Examples:
+  thermocline segment timeline 'city:ny & vip' --key 'session:{id}' --start start_at --end end_at --every 1h
+  thermocline segment timeline sessions --key 'session:{id}' --svg sessions.svg > sessions.csv
+)";
+
+void AddTimeline(CLI::App* segment, SegmentCommand& command) {
+  CLI::App* app = segment->add_subcommand(
+      "timeline", "How many intervals run at the same time, of those that ids have as values");
+  app->footer(kTimelineFooter);
+  auto words = std::make_shared<SegmentTimelineCommand>();
+  AddExpression(app, words->expression);
+  AddKeyPattern(app, words->key_pattern);
+  AddTimelineFields(app, words->options.start, words->options.end, words->unit, "field");
+  AddTimelineStyle(app, words->every, words->style, "the expression");
+  AddS3(app, words->s3);
+  AddRange(app, words->options);
+  OnParsed(app, command, words, CheckKeyPattern<SegmentTimelineCommand>);
 }
 
 void AddReaders(CLI::App* segment, SegmentCommand& command) {
@@ -390,6 +426,7 @@ void AddSegmentCommands(CLI::App& app, SegmentCommand& command) {
   AddLoad(segment, command);
   AddQuery(segment, command);
   AddValues(segment, command);
+  AddTimeline(segment, command);
   AddReaders(segment, command);
   AddStoreAndDrop(segment, command);
   AddExport(segment, command);

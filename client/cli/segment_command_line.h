@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "client/cli/id_inputs.h"
+#include "client/cli/timeline_output.h"
 #include "client/segments.h"
 #include "storage/s3_client.h"
+#include "storage/timeline.h"
 
 namespace CLI {
 class App;
@@ -39,6 +41,16 @@ struct SegmentValuesCommand {
   std::string key_pattern;
   bool only_found = false;
   SegmentQueryOptions options;
+};
+
+struct SegmentTimelineCommand {
+  std::string expression;
+  std::string key_pattern;
+  std::chrono::milliseconds every{0};  // 0: every change
+  storage::Moment unit = 1000;         // of times that are numbers
+  TimelineStyle style;                 // without a title, it is the expression
+  SegmentTimelineOptions options;      // but for what stands above
+  storage::S3Options s3;               // for the picture
 };
 
 struct SegmentCountCommand {
@@ -89,9 +101,10 @@ struct JobCancelCommand {
 };
 
 using SegmentCommand =
-    std::variant<SegmentChangeCommand, SegmentQueryCommand, SegmentValuesCommand, SegmentCountCommand,
-                 SegmentExplainCommand, SegmentStoreCommand, SegmentListCommand, SegmentDescribeCommand,
-                 SegmentDropCommand, SegmentExportCommand, JobListCommand, JobWatchCommand, JobCancelCommand>;
+    std::variant<SegmentChangeCommand, SegmentQueryCommand, SegmentValuesCommand, SegmentTimelineCommand,
+                 SegmentCountCommand, SegmentExplainCommand, SegmentStoreCommand, SegmentListCommand,
+                 SegmentDescribeCommand, SegmentDropCommand, SegmentExportCommand, JobListCommand,
+                 JobWatchCommand, JobCancelCommand>;
 
 // Adds the command `segment` with its own commands to `app`. When one of them is parsed, `command` is what it
 // asks for; it must live as long as `app`.

@@ -10,6 +10,7 @@ namespace thermocline::cli {
 ExitCode Execute(const SegmentChangeCommand& command, Context& context);
 ExitCode Execute(const SegmentQueryCommand& command, Context& context);
 ExitCode Execute(const SegmentValuesCommand& command, Context& context);
+ExitCode Execute(const SegmentTimelineCommand& command, Context& context);
 ExitCode Execute(const SegmentCountCommand& command, Context& context);
 ExitCode Execute(const SegmentExplainCommand& command, Context& context);
 ExitCode Execute(const SegmentStoreCommand& command, Context& context);

@@ -1,7 +1,6 @@
-#include <array>
 #include <chrono>
 #include <memory>
-#include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,7 +11,7 @@
 #include "client/cli/local_work.h"
 #include "client/cli/progress.h"
 #include "client/cli/text.h"
-#include "client/cli/timeline_picture.h"
+#include "client/cli/timeline_output.h"
 #include "storage/row_source.h"
 #include "storage/timeline.h"
 
@@ -25,124 +24,43 @@ using storage::SortProgress;
 using storage::Timeline;
 using storage::TimelineBucket;
 using storage::TimelineChange;
-using Output = TimelineCommand::Output;
 
 constexpr size_t kRows = 4096;  // that are read at once
 
-// Writes lines to standard output as they come.
-class Lines {
- public:
-  Lines(const TimelineCommand& command, bool numbers, Io& io)
-      : ndjson_(command.output == Output::kNdjson), numbers_(numbers), unit_(command.shape.unit), io_(io) {}
-
-  void Header(const char* names) {
-    if (!ndjson_) io_.out << names << "\n";
-  }
-
-  void Add(const TimelineChange& change) {
-    const std::string at = Time(change.at);
-    io_.out << (ndjson_ ? fmt::format("{{\"at\":{},\"running\":{}}}\n", at, change.running)
-                        : fmt::format("{},{}\n", at, change.running));
-  }
-
-  void Add(const TimelineBucket& bucket) {
-    const char* const format =
-        ndjson_ ? "{{\"begin\":{},\"least\":{},\"most\":{},\"mean\":{:.6g},\"started\":{},\"ended\":{}}}\n"
-                : "{},{},{},{:.6g},{},{}\n";
-    io_.out << fmt::format(fmt::runtime(format), Time(bucket.begin), bucket.least, bucket.most, bucket.mean,
-                           bucket.started, bucket.ended);
-  }
-
-  bool good() const { return io_.out.good(); }
-
- private:
-  std::string Time(Moment moment) const {
-    const bool bound = moment == storage::kAlways || moment == storage::kNever;
-    // What was a fraction of the unit stays one.
-    if (numbers_ && !bound) {
-      return moment % unit_ == 0
-                 ? fmt::format("{}", moment / unit_)
-                 : fmt::format("{}", static_cast<double>(moment) / static_cast<double>(unit_));
-    }
-    const std::string text = storage::FormatMoment(moment);
-    return ndjson_ ? "\"" + text + "\"" : text;
-  }
-
-  const bool ndjson_;
-  const bool numbers_;
-  const Moment unit_;
-  Io& io_;
-};
-
 absl::Status Cancelled() { return absl::CancelledError("cancelled"); }
 
-// A line each time that the number changes; also if its reader leaves, the picture is drawn.
-absl::Status WriteChanges(Timeline& timeline, Lines& lines, TimelinePicture* picture,
-                          const SortProgress& progress) {
-  std::vector<TimelineChange> changes(kRows);
-  lines.Header("at,running");
-  uint64_t running = timeline.summary().always;
-  if (running > 0) lines.Add(TimelineChange{.at = storage::kAlways, .running = running});
-  while (lines.good() || picture != nullptr) {
-    const absl::StatusOr<size_t> count = timeline.Next(changes);
+// Also if the reader of the lines leaves, the picture is drawn.
+template <class Row, class Source>
+absl::Status WriteRows(Source& source, TimelineOutput& output, const SortProgress& progress) {
+  std::vector<Row> rows(kRows);
+  while (output.wanted()) {
+    const absl::StatusOr<size_t> count = source.Next(rows);
     if (!count.ok()) return count.status();
     if (progress.cancelled) return Cancelled();
     if (*count == 0) break;
-    for (const TimelineChange& change : std::span(changes).first(*count)) {
-      if (std::exchange(running, change.running) == change.running) continue;
-      lines.Add(change);
-      if (picture != nullptr) picture->Add(change.at, change.running);
-    }
+    output.Add(std::span<const Row>(rows).first(*count));
   }
-  return absl::OkStatus();
-}
-
-absl::Status WriteBuckets(Timeline& timeline, Moment every, Lines& lines, TimelinePicture* picture,
-                          const SortProgress& progress) {
-  std::vector<TimelineBucket> buckets(kRows);
-  lines.Header("begin,least,most,mean,started,ended");
-  storage::TimelineBuckets source(timeline, every);
-  while (lines.good() || picture != nullptr) {
-    const absl::StatusOr<size_t> count = source.Next(buckets);
-    if (!count.ok()) return count.status();
-    if (progress.cancelled) return Cancelled();
-    if (*count == 0) break;
-    for (const TimelineBucket& bucket : std::span(buckets).first(*count)) {
-      lines.Add(bucket);
-      if (picture == nullptr) continue;
-      picture->Add(bucket.begin, bucket.most);
-      picture->Add(bucket.begin, bucket.least);
-    }
-  }
-  return absl::OkStatus();
-}
-
-std::string TitleOf(const TimelineCommand& command) {
-  if (!command.title.empty()) return command.title;
-  return command.input.empty() ? storage::ShownUrl(command.database.url) : command.input;
-}
-
-absl::Status WritePicture(const TimelineCommand& command, const TimelinePicture& picture, S3Access& s3,
-                          const Io& io) {
-  auto output = OpenOutput(command.picture, io, s3);
-  if (!output.ok()) return output.status();
-  absl::Status status = (*output)->Append(picture.Render(TitleOf(command)));
-  return status.ok() ? (*output)->Finish() : status;
+  return output.Finish();
 }
 
 absl::Status WriteAll(const TimelineCommand& command, bool numbers, Timeline& timeline,
                       const SortProgress& progress, S3Access& s3, Io& io) {
-  Lines lines(command, numbers, io);
-  std::optional<TimelinePicture> picture;
   const Timeline::Summary summary = timeline.summary();
-  if (!command.picture.empty())
-    picture.emplace(summary.first.value_or(0), summary.last.value_or(0), summary.always);
-  TimelinePicture* const drawn = picture.has_value() ? &*picture : nullptr;
   const Moment every = std::chrono::microseconds(command.every).count();
-  absl::Status status = every > 0 ? WriteBuckets(timeline, every, lines, drawn, progress)
-                                  : WriteChanges(timeline, lines, drawn, progress);
-  if (!status.ok() || drawn == nullptr) return status;
-  return WritePicture(command, *drawn, s3, io);
+  TimelineStyle style = command.style;
+  if (style.title.empty())
+    style.title = command.input.empty() ? storage::ShownUrl(command.database.url) : command.input;
+  TimelineOutput output(style,
+                        {.first = summary.first,
+                         .last = summary.last,
+                         .running = summary.always,
+                         .numbers = numbers,
+                         .unit = command.shape.unit,
+                         .buckets = every > 0},
+                        s3, io);
+  if (every == 0) return WriteRows<TimelineChange>(timeline, output, progress);
+  storage::TimelineBuckets buckets(timeline, every);
+  return WriteRows<TimelineBucket>(buckets, output, progress);
 }
 
 void PrintSummary(const IntervalSummary& rows, const Timeline::Summary& summary, Io& io) {

@@ -35,6 +35,8 @@ MYSQL_PWD than into the URL, which others can see; thermocline help segment load
 Of --memory, 40 MiB are for the program itself, and where S3 is used a quarter of the rest (24 MiB to 104 MiB) for
 what it reads ahead and uploads.
 
+Intervals that are values of the server: thermocline segment timeline.
+
 Examples:
   thermocline timeline jobs.ndjson --start start_at --end end_at > running.csv
   thermocline timeline jobs.csv --start from --end to --every 1h --svg running.svg
@@ -102,12 +104,31 @@ void AddQuery(CLI::App* timeline, TimelineCommand& command, QueryWords& words) {
 }  // namespace
 
 bool UsesS3(const TimelineCommand& command) {
-  return storage::IsS3Url(command.input) || storage::IsS3Url(command.picture) ||
+  return storage::IsS3Url(command.input) || storage::IsS3Url(command.style.picture) ||
          storage::IsS3Url(command.temporary);
 }
 
+void AddTimelineFields(CLI::App* app, std::string& start, std::string& end, storage::Moment& unit,
+                       const std::string& what) {
+  app->add_option("--start", start, "The " + what + " with the start")
+      ->type_name("FIELD")
+      ->default_val("start_at");
+  app->add_option("--end", end, "The " + what + " with the end")->type_name("FIELD")->default_val("end_at");
+  AddChoice<storage::Moment>(app, "--unit", {{"s", 1'000'000}, {"ms", 1000}, {"us", 1}}, unit,
+                             "Of times that are numbers (default ms)");
+}
+
+void AddTimelineStyle(CLI::App* app, std::chrono::milliseconds& every, TimelineStyle& style,
+                      const std::string& title) {
+  using Format = TimelineStyle::Format;
+  AddDuration(app, "--every", every, "A line for each stretch of this length, as 15m, 1h or 1d");
+  AddChoice<Format>(app, "--output", {{"csv", Format::kCsv}, {"ndjson", Format::kNdjson}}, style.format,
+                    "How the lines are written to standard output (default csv)");
+  app->add_option("--svg", style.picture, "Also draw it to this file or object")->type_name("FILE");
+  app->add_option("--title", style.title, "The picture's (default: " + title + ")")->type_name("TEXT");
+}
+
 void AddTimelineCommand(CLI::App& app, TimelineCommand& command) {
-  using Output = TimelineCommand::Output;
   CLI::App* timeline =
       app.add_subcommand("timeline", "How many intervals run at the same time, over time (no server)");
   timeline->footer(kTimelineFooter);
@@ -115,22 +136,9 @@ void AddTimelineCommand(CLI::App& app, TimelineCommand& command) {
   timeline->add_option("FILE", command.input,
                        "Rows, .ndjson or .csv, or s3://bucket/key; - reads standard input");
   AddQuery(timeline, command, *words);
-  timeline->add_option("--start", command.shape.start, "The field or column with the start")
-      ->type_name("FIELD")
-      ->default_val("start_at");
-  timeline->add_option("--end", command.shape.end, "The field or column with the end")
-      ->type_name("FIELD")
-      ->default_val("end_at");
+  AddTimelineFields(timeline, command.shape.start, command.shape.end, command.shape.unit, "field or column");
   AddRecordFormat(timeline, words->format);
-  AddChoice<storage::Moment>(timeline, "--unit", {{"s", 1'000'000}, {"ms", 1000}, {"us", 1}},
-                             command.shape.unit, "Of times that are numbers (default ms)");
-  AddDuration(timeline, "--every", command.every, "A line for each stretch of this length, as 15m, 1h or 1d");
-  AddChoice<Output>(timeline, "--output", {{"csv", Output::kCsv}, {"ndjson", Output::kNdjson}},
-                    command.output, "How the lines are written to standard output (default csv)");
-  timeline->add_option("--svg", command.picture, "Also draw it to this file or object")->type_name("FILE");
-  timeline
-      ->add_option("--title", command.title, "The picture's (default: the file's name, or the database's)")
-      ->type_name("TEXT");
+  AddTimelineStyle(timeline, command.every, command.style, "the file's name, or the database's");
   timeline->add_flag("--skip-invalid", command.shape.skip_invalid,
                      "Leave out and count rows that have no interval (default: stop at the first)");
   AddMemory(timeline, command.memory_bytes, "256MiB");

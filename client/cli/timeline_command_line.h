@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "client/cli/timeline_output.h"
 #include "storage/row_source.h"
 #include "storage/s3_client.h"
 #include "storage/timeline.h"
@@ -16,15 +17,11 @@ class App;
 namespace thermocline::cli {
 
 struct TimelineCommand {
-  enum class Output { kCsv, kNdjson };
-
   std::string input;                 // "-": standard input; s3://bucket/key; empty: `database`
   storage::SourceLocation database;  // whose query has the rows
   storage::IntervalShape shape;
   std::chrono::milliseconds every{0};  // 0: every change
-  Output output = Output::kCsv;
-  std::string picture;  // an SVG file; empty: none
-  std::string title;    // of it; empty: the input
+  TimelineStyle style;                 // without a title, it is the input
   uint64_t memory_bytes = 256 << 20;
   std::string temporary;
   storage::S3Options s3;
@@ -32,6 +29,13 @@ struct TimelineCommand {
 
 // True if it reads or writes objects.
 bool UsesS3(const TimelineCommand& command);
+
+// What all timelines have in common: how long their buckets are, and how they are shown.
+void AddTimelineStyle(CLI::App* app, std::chrono::milliseconds& every, TimelineStyle& style,
+                      const std::string& title);
+// Where the times stand, and in what unit.
+void AddTimelineFields(CLI::App* app, std::string& start, std::string& end, storage::Moment& unit,
+                       const std::string& what);
 
 void AddTimelineCommand(CLI::App& app, TimelineCommand& command);
 

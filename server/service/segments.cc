@@ -74,6 +74,11 @@ absl::StatusOr<SegmentValuesReader> SegmentsService::QueryValues(const v1::Query
   return SegmentValuesReader(*segments_, engine_, request.query(), *options, *std::move(keys));
 }
 
+absl::StatusOr<SegmentTimelineReader> SegmentsService::Timeline(const v1::TimelineRequest& request) {
+  if (absl::Status status = CheckServed(); !status.ok()) return status;
+  return timelines_->Read(request);
+}
+
 SegmentsService::Work SegmentsService::Count(const v1::CountRequest& request,
                                              AnswerDone<v1::CountResponse> done) {
   absl::Status status = CheckServed();

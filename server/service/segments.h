@@ -10,6 +10,7 @@
 #include "server/service/jobs.h"
 #include "server/service/segment_change.h"
 #include "server/service/segment_query.h"
+#include "server/service/segment_timeline.h"
 #include "server/service/segment_values.h"
 #include "storage/engine.h"
 #include "storage/executor.h"
@@ -21,17 +22,18 @@ namespace thermocline::server {
 // The methods of segments.proto (which says what they mean), whatever brings the messages. Thread-safe.
 class SegmentsService {
  public:
-  // `segments` may be nullptr, and then `jobs` is too: every method answers UNAVAILABLE and says how to have
-  // some. `executor` is for short work that may wait for the disk. What is not nullptr must outlive the
-  // service and every operation.
-  SegmentsService(storage::Segments* segments, Jobs* jobs, storage::Engine& engine,
-                  storage::Executor& executor)
-      : segments_(segments), jobs_(jobs), engine_(engine), executor_(executor) {}
+  // `segments` may be nullptr, and then `jobs` and `timelines` are too: every method answers UNAVAILABLE and
+  // says how to have some. `executor` is for short work that may wait for the disk. What is not nullptr must
+  // outlive the service and every operation.
+  SegmentsService(storage::Segments* segments, Jobs* jobs, SegmentTimelines* timelines,
+                  storage::Engine& engine, storage::Executor& executor)
+      : segments_(segments), jobs_(jobs), timelines_(timelines), engine_(engine), executor_(executor) {}
 
   // Calls with a stream. They do not refer to `request` or to this service.
   absl::StatusOr<std::unique_ptr<SegmentChanger>> Change(storage::SegmentChange change);
   absl::StatusOr<SegmentReader> Query(const v1::QueryRequest& request);
   absl::StatusOr<SegmentValuesReader> QueryValues(const v1::QueryValuesRequest& request);
+  absl::StatusOr<SegmentTimelineReader> Timeline(const v1::TimelineRequest& request);
   absl::StatusOr<JobWatcher> WatchJob(const v1::WatchJobRequest& request);
 
   // These call `done` exactly once, during the call or later, perhaps minutes, on a thread of the segments.
@@ -61,6 +63,7 @@ class SegmentsService {
 
   storage::Segments* const segments_;
   Jobs* const jobs_;
+  SegmentTimelines* const timelines_;
   storage::Engine& engine_;
   storage::Executor& executor_;
 };

@@ -1,14 +1,13 @@
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 
 #include "storage/sort/field_reader.h"
+#include "storage/sort/interval_fields.h"
 #include "storage/timeline.h"
 
 namespace thermocline::storage::sort {
@@ -17,7 +16,8 @@ namespace thermocline::storage::sort {
 class IntervalTaker {
  public:
   // All must outlive it.
-  IntervalTaker(const IntervalShape& shape, Timeline& timeline) : shape_(shape), timeline_(timeline) {}
+  IntervalTaker(const IntervalShape& shape, Timeline& timeline)
+      : shape_(shape), fields_(shape), timeline_(timeline) {}
 
   // A row with these fields. INVALID_ARGUMENT: what is wrong with it. Others: the timeline's.
   absl::Status Take(const Field& start, const Field& end);
@@ -30,9 +30,8 @@ class IntervalTaker {
   IntervalSummary& summary() { return summary_; }
 
  private:
-  absl::StatusOr<Moment> ToMoment(const Field& field, const std::string& name);
-
   const IntervalShape& shape_;
+  IntervalFields fields_;
   Timeline& timeline_;
   std::vector<Interval> intervals_;
   IntervalSummary summary_;

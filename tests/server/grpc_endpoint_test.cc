@@ -49,7 +49,7 @@ class GrpcEndpointTest : public ::testing::Test {
     if (!engine.ok()) ADD_FAILURE() << engine.status();
     engine_ = *std::move(engine);
     key_value_ = std::make_unique<KeyValueService>(*engine_, clock_);
-    segments_ = std::make_unique<SegmentsService>(nullptr, nullptr, *engine_, reads_);
+    segments_ = std::make_unique<SegmentsService>(nullptr, nullptr, nullptr, *engine_, reads_);
     admin_ = std::make_unique<AdminService>(*engine_, nullptr, nullptr);
     auto endpoint = GrpcEndpoint::Start(EndpointOptions(0), *key_value_, *segments_, *admin_);
     if (!endpoint.ok()) ADD_FAILURE() << endpoint.status();

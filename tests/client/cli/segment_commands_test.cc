@@ -212,5 +212,71 @@ TEST_F(SegmentCommandsTest, JobsOutliveTheirClientsButNotTheServer) {
   }
 }
 
+TEST_F(SegmentCommandsTest, TimelinesOfValues) {
+  EXPECT_EQ(Cli({"segment", "add", "ny", "1", "2", "3", "4", "5", "6"}).code, kOk);
+  EXPECT_EQ(Cli({"set", "s:1", R"({"from":"2025-07-01T12:00:00Z","to":"2025-07-01T13:30:00Z"})"}).code, kOk);
+  EXPECT_EQ(Cli({"set", "s:2", R"({"from":"2025-07-01T13:00:00Z"})"}).code, kOk);
+  EXPECT_EQ(Cli({"set", "s:3", R"({"from":"2025-07-01T13:00:00Z","to":"2025-07-01T13:00:00Z"})"}).code, kOk);
+  EXPECT_EQ(Cli({"set", "s:4", R"({"to":"2025-07-01T13:00:00Z"})"}).code, kOk);
+  const std::vector<std::string> ask = {"segment", "timeline", "ny",    "--key", "s:{id}",
+                                        "--start", "from",     "--end", "to"};
+  const auto with = [&ask](std::vector<std::string> more) {
+    more.insert(more.begin(), ask.begin(), ask.end());
+    return more;
+  };
+  const Outcome changes = Cli(ask);
+  EXPECT_EQ(changes.out,
+            "at,running\n2025-07-01T12:00:00Z,1\n2025-07-01T13:00:00Z,2\n2025-07-01T13:30:00Z,1\n");
+  EXPECT_THAT(changes.err, HasSubstr("3 intervals of 4 values, 1 without an end, 1 empty, 1 not started, "
+                                     "2 ids without a value\n"));
+  EXPECT_EQ(changes.code, kOk);
+
+  const std::string picture = directory_.path() + "/ny.svg";
+  EXPECT_EQ(Cli(with({"--every", "1h", "--svg", picture})).out,
+            "begin,least,most,mean,started,ended\n"
+            "2025-07-01T12:00:00Z,1,1,1,1,0\n2025-07-01T13:00:00Z,1,2,1.5,2,2\n");
+  std::ifstream drawn(picture);
+  EXPECT_THAT(std::string(std::istreambuf_iterator<char>(drawn), {}), HasSubstr("</svg>"));
+
+  EXPECT_EQ(Cli({"set", "s:5", R"({"from":"2025-07-01T13:00:00Z","to":"2025-07-01T12:00:00Z"})"}).code, kOk);
+  EXPECT_EQ(Cli({"set", "s:6", R"({"from":"-infinity","to":"2025-07-01T12:00:00Z"})"}).code, kOk);
+  const Outcome lines = Cli(with({"--output", "ndjson"}));
+  EXPECT_EQ(lines.out,
+            "{\"at\":\"-infinity\",\"running\":1}\n"
+            "{\"at\":\"2025-07-01T13:00:00Z\",\"running\":2}\n"
+            "{\"at\":\"2025-07-01T13:30:00Z\",\"running\":1}\n");
+  EXPECT_THAT(lines.err, HasSubstr("the value of id 5: the interval ends before it starts"));
+  EXPECT_THAT(lines.err, HasSubstr("1 invalid left out, 1 of them inverted"));
+  EXPECT_EQ(lines.code, kRejected);
+  EXPECT_EQ(Cli(with({"--json"})).out, lines.out);
+
+  EXPECT_EQ(Cli({"segment", "timeline", "none", "--key", "s:{id}"}).code,
+            Cli({"segment", "query", "none"}).code);
+  EXPECT_THAT(Cli({"segment", "timeline", "ny", "--key", "s:"}).err, HasSubstr("no {id}"));
+}
+
+// The command for files and the one for values say the same.
+TEST_F(SegmentCommandsTest, TimelinesAreThoseOfFiles) {
+  std::string rows;
+  for (int id = 1; id <= 5000; ++id) {
+    const int start = id * 7919 % 5000;
+    rows += nlohmann::json{{"id", id}, {"start_at", start}, {"end_at", start + id % 100}}.dump() + "\n";
+  }
+  const std::string file = File("rows.ndjson", rows);
+  EXPECT_EQ(Cli({"import", file, "--key", "s:{id}"}).code, kOk);
+  EXPECT_EQ(Cli({"segment", "load", "all", file}).code, kOk);
+  for (const std::vector<std::string>& more :
+       {std::vector<std::string>{}, {"--every", "1s"}, {"--output", "ndjson", "--unit", "s"}}) {
+    std::vector<std::string> values = {"segment", "timeline", "all", "--key", "s:{id}"};
+    std::vector<std::string> local = {"timeline", file};
+    values.insert(values.end(), more.begin(), more.end());
+    local.insert(local.end(), more.begin(), more.end());
+    const Outcome of_values = Cli(values);
+    EXPECT_EQ(of_values.code, kOk) << of_values.err;
+    EXPECT_GT(of_values.out.size(), 100u);
+    EXPECT_EQ(of_values.out, Cli(local).out);
+  }
+}
+
 }  // namespace
 }  // namespace thermocline::cli

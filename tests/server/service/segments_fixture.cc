@@ -59,7 +59,11 @@ SegmentsFixture::SegmentsFixture() {
   jobs_ = std::make_unique<Jobs>(
       *segments_, *targets_, store_.clock(), executor_,
       Jobs::Options{.max_running = 2, .max_waiting = 4, .max_waiting_bytes = 1 << 20, .max_ended = 3});
-  service_ = std::make_unique<SegmentsService>(segments_.get(), jobs_.get(), store_.engine(), executor_);
+  auto timelines = SegmentTimelines::Open(*segments_, store_.engine(), objects_, executor_, kSegmentMemory);
+  if (!timelines.ok()) ADD_FAILURE() << timelines.status();
+  timelines_ = *std::move(timelines);
+  service_ = std::make_unique<SegmentsService>(segments_.get(), jobs_.get(), timelines_.get(),
+                                               store_.engine(), executor_);
 }
 
 void SegmentsFixture::Settle() {

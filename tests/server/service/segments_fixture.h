@@ -92,6 +92,7 @@ class SegmentsFixture : public ::testing::Test {
   std::unique_ptr<storage::Segments> segments_;
   std::unique_ptr<ExportTargets> targets_;
   std::unique_ptr<Jobs> jobs_;
+  std::unique_ptr<SegmentTimelines> timelines_;
   std::unique_ptr<SegmentsService> service_;
 
   static constexpr uint64_t kStoreMemory = 96 << 20;

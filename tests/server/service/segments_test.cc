@@ -327,7 +327,7 @@ TEST_F(SegmentsTest, AdminTellsOfThem) {
 }
 
 TEST_F(SegmentsTest, AServerWithoutSegmentsSaysHowToHaveThem) {
-  service_ = std::make_unique<SegmentsService>(nullptr, nullptr, store_.engine(), executor_);
+  service_ = std::make_unique<SegmentsService>(nullptr, nullptr, nullptr, store_.engine(), executor_);
   const std::vector<absl::Status> refusals = {Change(SegmentChange::kAdd, {ChangeOf("a", {1})}).status(),
                                               Query(QueryOf("a")).status(),
                                               QueryValues(ValuesOf("a", "{id}")).status(),

@@ -248,5 +248,45 @@ TEST(Moments, AreWrittenAsTheyAreRead) {
   }
 }
 
+TEST(IntervalReaderTest, ReadsValues) {
+  auto opened = IntervalReader::New({.start = "s.at", .end = "e"});
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  IntervalReader& reader = **opened;
+  const auto is = [&](std::string_view value, Moment start, Moment end) {
+    const auto interval = reader.Read(value);
+    ASSERT_TRUE(interval.ok()) << interval.status();
+    ASSERT_TRUE(interval->has_value()) << value;
+    EXPECT_EQ((*interval)->start, start) << value;
+    EXPECT_EQ((*interval)->end, end) << value;
+  };
+  is(R"({"s":{"at":5},"e":7})", 5000, 7000);
+  is("\n {\n\"e\": 7,\n\"s\": {\"at\": 7}}\n", 7000, 7000);
+  is(R"({"s":{"at":-2.5},"e":null})", -2500, kNever);
+  is(R"({"s":{"at":5}})", 5000, kNever);
+  EXPECT_TRUE(reader.numbers());
+  is(R"({"s":{"at":"-infinity"},"e":""})", kAlways, kNever);
+  EXPECT_FALSE(reader.numbers());
+  for (const char* const value : {R"({"s":{},"e":7})", R"({"s":5})", "{}", R"({"s":{"at":"infinity"}})"}) {
+    const auto interval = reader.Read(value);
+    EXPECT_TRUE(interval.ok() && !interval->has_value()) << value;
+  }
+  const auto refusal = [&](std::string_view value) {
+    return std::string(reader.Read(value).status().message());
+  };
+  EXPECT_THAT(refusal(""), HasSubstr("is not a JSON object"));
+  EXPECT_THAT(refusal("[1]"), HasSubstr("is not a JSON object"));
+  EXPECT_THAT(refusal("{\"s\":"), HasSubstr("is not JSON"));
+  EXPECT_EQ(reader.inverted(), 0);
+  EXPECT_THAT(refusal(R"({"s":{"at":5},"e":4})"), HasSubstr("ends before it starts"));
+  EXPECT_EQ(reader.inverted(), 1);
+  // Cut between characters.
+  std::string umlauts = "x";
+  for (int i = 0; i < 50; ++i) umlauts += "\xc3\xa4";
+  EXPECT_THAT(refusal("{\"s\":{\"at\":\"" + umlauts + "\"}}"), HasSubstr(umlauts.substr(0, 59) + "\";"));
+  EXPECT_THAT(refusal("{\"x\":\"" + std::string(IntervalReader::kMaxValueBytes, 'x') + "\"}"),
+              HasSubstr("at most"));
+  EXPECT_FALSE(IntervalReader::New({.start = "", .end = "e"}).ok());
+}
+
 }  // namespace
 }  // namespace thermocline::storage

@@ -42,13 +42,25 @@ class SegmentsS3FaultsTest : public ::testing::TestWithParam<bool> {
  protected:
   SegmentsS3FaultsTest() {
     options_.directory = directory_.Path("segments");
-    options_.memory_bytes = kMinSegmentMemoryBytes;
+    // While no rewrite succeeds, the layers to be counted become more.
+    options_.memory_bytes = 4 * kMinSegmentMemoryBytes;
     options_.max_recent = 500;
     options_.min_result_work_bytes = 1;
-    EXPECT_TRUE(S3Client::Open(kServer->options()).value()->CreateBucket(bucket_).ok());
     OpenAll();
   }
   ~SegmentsS3FaultsTest() override { CloseAll(); }
+
+  // One for all: for half a minute, a server that came back makes none.
+  static std::string Bucket() {
+    static const std::string& bucket = *new std::string(testing::FreshBucket());
+    static const absl::Status made = S3Client::Open(kServer->options()).value()->CreateBucket(bucket);
+    EXPECT_TRUE(made.ok()) << made;
+    return bucket;
+  }
+  static std::string NextPrefix() {
+    static int prefixes = 0;
+    return fmt::format("segments-{}/", ++prefixes);
+  }
 
   void OpenAll() {
     S3Options options = kServer->options();
@@ -61,7 +73,7 @@ class SegmentsS3FaultsTest : public ::testing::TestWithParam<bool> {
     options.retry_wait = milliseconds(50);
     options.max_attempts = 3;  // so that some calls fail
     client_ = S3Client::Open(options).value();
-    s3_ = OpenS3Store(*client_, bucket_, "segments", "me").value();
+    s3_ = OpenS3Store(*client_, bucket_, prefix_, "me").value();
     ObjectStore* store = s3_.get();
     if (GetParam()) {
       const CachedStoreOptions cache = {.directory = directory_.Path("cache"),
@@ -87,7 +99,7 @@ class SegmentsS3FaultsTest : public ::testing::TestWithParam<bool> {
       std::this_thread::yield();
     }
     EXPECT_EQ(client_->stats().buffer_bytes, 0u);
-    EXPECT_EQ(client_->AbortUploadsUnder(bucket_, "").value(), 0u);
+    EXPECT_EQ(client_->AbortUploadsUnder(bucket_, prefix_).value(), 0u);
     s3_ = nullptr;
     client_ = nullptr;
     EXPECT_TRUE(proxy_->AwaitOpen(0)) << "a leaked connection";
@@ -160,7 +172,8 @@ class SegmentsS3FaultsTest : public ::testing::TestWithParam<bool> {
   PosixFileSystem files_;
   SystemClock clock_;
   SegmentsOptions options_;
-  const std::string bucket_ = testing::FreshBucket();
+  const std::string bucket_ = Bucket();
+  const std::string prefix_ = NextPrefix();
   const std::unique_ptr<testing::FaultProxy> proxy_ =
       testing::FaultProxy::Start(kServer->endpoint().substr(sizeof "http://" - 1), 1).value();
   std::unique_ptr<S3Client> client_;

@@ -52,6 +52,8 @@ class Core {
     MemoryLine::Grant memory;
     IdFiles::Pins pins;
     std::vector<IdFiles::Pins> written;  // files that were written for it
+    std::vector<std::shared_ptr<const void>>
+        parts;  // what keeps those that parts of its plan were written to
     std::shared_ptr<const Catalog::Snapshot> at;
     std::shared_ptr<const void> listed;
   };

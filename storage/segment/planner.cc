@@ -361,6 +361,15 @@ void PartIsWritten(Plan& part, const FileEntry& file, std::shared_ptr<const void
   if (file.number == 0) part = Plan();
 }
 
+std::vector<std::shared_ptr<const void>> PinsOf(const Plan& plan) {
+  std::vector<std::shared_ptr<const void>> pins;
+  if (plan.written != nullptr) pins.push_back(plan.written);
+  for (const Plan& input : plan.inputs) {
+    for (std::shared_ptr<const void>& pin : PinsOf(input)) pins.push_back(std::move(pin));
+  }
+  return pins;
+}
+
 uint64_t MemoryOf(const Plan& plan, size_t window_bytes) {
   uint64_t bytes = OwnMemoryOf(plan, window_bytes);
   if (HasFile(plan)) return bytes;

@@ -81,6 +81,9 @@ Plan* NextPart(Plan& plan);
 // Parts within it are let go of.
 void PartIsWritten(Plan& part, const FileEntry& file, std::shared_ptr<const void> pin);
 
+// What keeps the files of written parts, for who reads them when the plan is gone.
+std::vector<std::shared_ptr<const void>> PinsOf(const Plan& plan);
+
 // How much memory the plan's streams take if each reads ahead by `window_bytes`, operators included.
 uint64_t MemoryOf(const Plan& plan, size_t window_bytes);
 // The window with which the plan takes about `wanted_bytes`.

@@ -256,6 +256,7 @@ absl::StatusOr<std::unique_ptr<SegmentQuery>> QueryStart::MakeQuery() {
   absl::StatusOr<std::unique_ptr<IdStream>> stream =
       Build(plan, window_, *core_->files, *core_->catalog, reading_->at, work->context, &leaves_);
   if (!stream.ok()) return stream.status();
+  reading_->parts = PinsOf(plan);
   reading_->listed = core_->works.Add(work);
   core_->queries.fetch_add(1, std::memory_order_relaxed);
   SegmentQuery::Impl::Parts parts;

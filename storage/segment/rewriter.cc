@@ -162,14 +162,26 @@ void Rewriter::Write(std::shared_ptr<Rewrite> rewrite, bool adds) {
     (adds ? rewrite->made.adds : rewrite->made.removes) = *file;
     // The oldest layer has nothing to remove from.
     if (adds && rewrite->first > 0) return self->Write(rewrite, /*adds=*/false);
-    self->core_->locks->Acquire(rewrite->name, [self, rewrite] {
-      self->core_->world.changes.Run([self, rewrite] { self->Publish(rewrite); });
-    });
+    self->core_->world.executor.Run([self, rewrite] { self->AwaitLock(rewrite); });
   };
   MutexLock lock(mutex_);
   if (stopped_) return;
   running_[rewrite->name] =
       core_->files->Write(*std::move(stream), context, *number, written, rewrite->reading);
+}
+
+// Who has the lock may wait for memory: who waits for the lock holds none.
+void Rewriter::AwaitLock(std::shared_ptr<Rewrite> rewrite) {
+  std::shared_ptr<StreamRun> done;
+  {
+    MutexLock lock(mutex_);
+    std::swap(done, running_[rewrite->name]);
+  }
+  done = nullptr;
+  rewrite->reading->memory = MemoryLine::Grant();
+  core_->locks->Acquire(rewrite->name, [self = shared_from_this(), rewrite] {
+    self->core_->world.changes.Run([self, rewrite] { self->Publish(rewrite); });
+  });
 }
 
 // Under the lock of the name.

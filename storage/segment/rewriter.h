@@ -55,6 +55,7 @@ class Rewriter : public std::enable_shared_from_this<Rewriter> {
   void BeginSome();
   void Begin(const std::string& name);
   void Write(std::shared_ptr<Rewrite> rewrite, bool adds);
+  void AwaitLock(std::shared_ptr<Rewrite> rewrite);
   void Publish(std::shared_ptr<Rewrite> rewrite);
   absl::Status Replace(Rewrite& rewrite);
   uint64_t BytesFor(const Rewrite& rewrite) const;

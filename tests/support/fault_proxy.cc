@@ -86,6 +86,8 @@ std::string_view NameOf(Fault fault) {
       return "expired token, 400";
     case Fault::kExpired403:
       return "expired token, 403";
+    case Fault::kResetAfter:
+      return "reset after the request";
     case Fault::kResetInAnswer:
       return "reset in the answer";
     case Fault::kAnswer500After:
@@ -328,6 +330,7 @@ FaultProxy::Impl::Next FaultProxy::Impl::Handle(HttpStream& client, Message& req
     if (suffers(Fault::kStall) && !Pause(client.socket(), injection->time)) return Next::kClose;
     if (!Forward(request, answer)) return Next::kReset;
     if (suffers(Fault::kDuplicate) && !Forward(request, answer)) return Next::kReset;
+    if (suffers(Fault::kResetAfter)) return Next::kReset;
   }
   if (canned.has_value()) return client.Write(*canned) && !closes ? Next::kGoOn : Next::kClose;
   const Next next = GiveAnswer(client, answer, HasBody(request, answer.head), injection);

@@ -22,6 +22,7 @@ enum class Fault {
   kExpired400,      // ExpiredToken
   kExpired403,
   // The target has the whole request.
+  kResetAfter,      // the connection is reset before a byte of the answer
   kResetInAnswer,   // after `bytes` of the answer's body
   kAnswer500After,  // the answer is InternalError, whatever the target said
   kTruncate,        // the body is cut after `bytes`, and the connection closed in order

@@ -109,6 +109,10 @@ class HttpClient::Transfer {
   static size_t OnHeader(char* bytes, size_t size, size_t count, void* transfer) {
     return static_cast<Transfer*>(transfer)->TakeHeader({bytes, size * count}) ? size * count : 0;
   }
+  static int OnRequest(void* transfer, char*, char*, int, int) {
+    ++static_cast<Transfer*>(transfer)->sendings_;
+    return CURL_PREREQFUNC_OK;
+  }
   static size_t OnBody(char* bytes, size_t size, size_t count, void* transfer) {
     return static_cast<Transfer*>(transfer)->TakeBody({bytes, size * count}) ? size * count : 0;
   }
@@ -134,6 +138,7 @@ class HttpClient::Transfer {
   HttpAnswer answer_;
   curl_slist* headers_ = nullptr;
   size_t header_bytes_ = 0;
+  int sendings_ = 0;  // of the request
   char error_[CURL_ERROR_SIZE] = {};
 };
 
@@ -143,6 +148,7 @@ void HttpClient::Transfer::Prepare(HttpCall call, const HttpOptions& options,
   request_ = call_.begin();
   answer_ = HttpAnswer();
   header_bytes_ = 0;
+  sendings_ = 0;
   error_[0] = 0;
   curl_easy_reset(easy_);
   curl_slist_free_all(std::exchange(headers_, nullptr));
@@ -157,6 +163,8 @@ void HttpClient::Transfer::Prepare(HttpCall call, const HttpOptions& options,
   Set(CURLOPT_HEADERDATA, this);
   Set(CURLOPT_WRITEFUNCTION, &OnBody);
   Set(CURLOPT_WRITEDATA, this);
+  Set(CURLOPT_PREREQFUNCTION, &OnRequest);
+  Set(CURLOPT_PREREQDATA, this);
   Set(CURLOPT_ERRORBUFFER, error_);
   SetMethod();
   SetLimits();
@@ -244,6 +252,7 @@ HttpAnswer HttpClient::Transfer::Result(CURLcode code) {
   curl_easy_getinfo(easy_, CURLINFO_RESPONSE_CODE, &status);
   answer_.status = static_cast<int>(status);
   answer_.outcome = OutcomeOf(code);
+  answer_.resent = sendings_ > 1;
   if (code != CURLE_OK) answer_.error = error_[0] != 0 ? error_ : curl_easy_strerror(code);
   if (code == CURLE_WRITE_ERROR) {
     answer_.error =

@@ -52,8 +52,9 @@ struct HttpAnswer {
   int status = 0;                              // 0: none came
   std::map<std::string, std::string> headers;  // names in lower case
   std::string body;
-  size_t sunk = 0;    // bytes that went into the sink, whatever the outcome
-  std::string error;  // for people, if not kAnswered
+  size_t sunk = 0;      // bytes that went into the sink, whatever the outcome
+  std::string error;    // for people, if not kAnswered
+  bool resent = false;  // it went out before as well, over a kept connection that was cut then
 
   // Empty if there is none.
   const std::string& header(const std::string& name) const;
@@ -88,7 +89,8 @@ struct HttpCounts {
 
 // HTTP/1.1 through libcurl: one thread, at most so many connections, kept for later calls. Nothing is
 // buffered beyond what a request allows, and nothing is read that nobody wants. No redirects, no proxies, no
-// retries (but of a request that met a kept connection which the server had closed). Thread-safe.
+// retries (but of a request that met a kept connection which the server had closed; HttpAnswer::resent says
+// so, for the server may have heeded it the first time). Thread-safe.
 class HttpClient {
  public:
   static absl::StatusOr<std::unique_ptr<HttpClient>> Open(HttpOptions options);

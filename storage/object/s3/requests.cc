@@ -174,7 +174,9 @@ HttpRequest Requests::Exchange::Begin() {
   }
   http.max_body_bytes = request_.max_body_bytes;
   const auto left = std::chrono::duration_cast<milliseconds>(*deadline_ - now);
-  http.deadline = request_.may_take_long ? left : std::min(left, options.attempt_deadline + ForTheBytes());
+  // Who may be silent for long may also have been cut off silently: then there must be time to ask again.
+  const milliseconds longest = options.attempt_deadline + ForTheBytes();
+  http.deadline = std::min(left, request_.may_take_long ? std::max(longest, left / 2) : longest);
   http.connect_deadline = options.connect_deadline;
   if (!request_.may_take_long) http.stall_limit = options.stall_limit;
   http.stall_bytes_per_second = options.stall_bytes_per_second;
@@ -207,6 +209,7 @@ Fields Requests::Exchange::SignedHeaders(const std::string& path, const std::str
 }
 
 void Requests::Exchange::OnAnswer(HttpAnswer answer) {
+  if (answer.resent) is_ambiguous_ = true;
   ErrorAnswer error;
   if (answer.status >= 300 || (request_.method == "POST" && IsErrorAnswer(answer.body))) {
     error = ParseError(answer.body);
@@ -334,6 +337,10 @@ absl::Status Requests::Exchange::StatusOf(const HttpAnswer& answer, const ErrorA
   if (answer.status >= 200 && answer.status < 300) {
     if (!IsRead() && error.code.empty()) return absl::OkStatus();
     return absl::UnavailableError(text);
+  }
+  if (request_.method == "HEAD" && answer.status == 400 && error.region.empty()) {
+    // There is no body to give the reason, and nothing in it to be misunderstood.
+    return absl::PermissionDeniedError(text + "; check the credentials: they may have expired");
   }
   const std::string advice = Advice(answer.status, error.code, error.region);
   if (!advice.empty()) text += "; " + advice;

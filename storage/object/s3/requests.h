@@ -41,7 +41,7 @@ struct S3Request {
   std::string etag;
 
   size_t max_body_bytes = 64 << 10;
-  bool may_take_long = false;             // no stall limit: the store works before it answers
+  bool may_take_long = false;  // no stall limit, half of the deadline: the store works before it answers
   std::chrono::milliseconds deadline{0};  // 0: as the options say
   int max_attempts = 0;                   // 0: as the options say
   CancelFlag cancel;

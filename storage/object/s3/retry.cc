@@ -60,8 +60,8 @@ Verdict Judge(const HttpAnswer& answer, std::string_view code) {
   }
   if (code == "RequestTimeTooSkewed") return Verdict::kClock;
   if (IsOneOf(code, kStale)) return Verdict::kCredentials;
-  // A HEAD is refused without a reason.
-  if (answer.status == 403 && code.empty()) return Verdict::kCredentials;
+  // A HEAD is refused without a reason; for an expired token, also with 400.
+  if ((answer.status == 403 || answer.status == 400) && code.empty()) return Verdict::kCredentials;
   return Verdict::kFinal;
 }
 

@@ -268,16 +268,15 @@ S3Request Upload::CompleteRequest() {
 absl::Status Upload::Decide(const S3Answer& answer) {
   if (answer.status.ok()) return absl::OkStatus();
   const bool is_taken = answer.http_status == 412 || answer.http_status == 409;
-  // libcurl may have sent it twice by itself: the second one finds no upload.
-  const bool is_gone = !upload_id_.empty() && answer.http_status == 404;
-  if (!is_taken && !is_gone && !answer.is_ambiguous) return answer.status;
+  const bool is_over = answer.http_status == 404 && !upload_id_.empty();  // the upload, perhaps as it should
+  if (!is_taken && !is_over && !answer.is_ambiguous) return answer.status;
   const absl::Status taken = absl::AlreadyExistsError(fmt::format("{}: there is such an object", location_));
   const absl::StatusOr<ObjectHead> head = HeadObject(world_.requests, bucket_, key_);
   if (head.ok() && head->writer == writer_ && head->bytes == size_) return absl::OkStatus();
   if (head.ok() && !replace_) return taken;
   // There was one, which somebody has removed since.
   if (is_taken && absl::IsNotFound(head.status()) && !replace_) return taken;
-  if (is_gone && absl::IsNotFound(head.status())) return answer.status;
+  if (!answer.is_ambiguous && !is_taken) return answer.status;
   return absl::UnavailableError(std::string(answer.status.message()));
 }
 

@@ -22,8 +22,8 @@
 
 namespace thermocline::testing {
 
-// Objects in memory. Open objects keep their bytes when they are removed or changed. Reads complete during
-// the call, unless they are held.
+// Objects in memory. Open objects keep their bytes when they are changed, but not when they are removed: as
+// in S3, who reads them then gets NOT_FOUND. Reads complete during the call, unless they are held.
 class MemoryObjects : public storage::ObjectStore {
  public:
   absl::StatusOr<std::unique_ptr<storage::Object>> Open(const std::string& name) override;
@@ -81,7 +81,7 @@ class MemoryObjects : public storage::ObjectStore {
   class Writer;
 
   static bool IsName(std::string_view name);
-  void Read(const Content& content, uint64_t offset, std::span<char> out,
+  void Read(const std::string& name, const Content& content, uint64_t offset, std::span<char> out,
             absl::AnyInvocable<void(absl::Status)> done);
 
   mutable storage::Mutex mutex_;
@@ -96,15 +96,17 @@ class MemoryObjects : public storage::ObjectStore {
 
 class MemoryObjects::OpenObject : public storage::Object {
  public:
-  OpenObject(MemoryObjects& store, Content content) : store_(store), content_(std::move(content)) {}
+  OpenObject(MemoryObjects& store, std::string name, Content content)
+      : store_(store), name_(std::move(name)), content_(std::move(content)) {}
 
   uint64_t size() const override { return content_->size(); }
   void Read(uint64_t offset, std::span<char> out, absl::AnyInvocable<void(absl::Status)> done) override {
-    store_.Read(content_, offset, out, std::move(done));
+    store_.Read(name_, content_, offset, out, std::move(done));
   }
 
  private:
   MemoryObjects& store_;
+  const std::string name_;
   const Content content_;
 };
 
@@ -137,7 +139,7 @@ inline absl::StatusOr<std::unique_ptr<storage::Object>> MemoryObjects::Open(cons
   storage::MutexLock lock(mutex_);
   const auto found = objects_.find(name);
   if (found == objects_.end()) return absl::NotFoundError(name + ": no such object");
-  return std::make_unique<OpenObject>(*this, found->second);
+  return std::make_unique<OpenObject>(*this, name, found->second);
 }
 
 inline absl::StatusOr<std::unique_ptr<storage::ObjectWriter>> MemoryObjects::Create(const std::string& name) {
@@ -169,13 +171,16 @@ inline absl::Status MemoryObjects::List(const std::string& prefix, const std::fu
   return absl::OkStatus();
 }
 
-inline void MemoryObjects::Read(const Content& content, uint64_t offset, std::span<char> out,
-                                absl::AnyInvocable<void(absl::Status)> done) {
+inline void MemoryObjects::Read(const std::string& name, const Content& content, uint64_t offset,
+                                std::span<char> out, absl::AnyInvocable<void(absl::Status)> done) {
   reads_.fetch_add(1);
   absl::Status status;
   {
     storage::MutexLock lock(mutex_);
     status = read_failure_;
+    if (status.ok() && !objects_.contains(name)) {
+      status = absl::NotFoundError(name + ": was removed while it was open");
+    }
     if (status.ok() && (offset > content->size() || out.size() > content->size() - offset)) {
       status = absl::OutOfRangeError("a read beyond the end of an object");
     }

@@ -1,4 +1,5 @@
-// Segments through their door, against std::set: changes, expressions, restarts, results, limits.
+// Segments through their door, against std::set: changes, expressions, restarts, results, limits. At every
+// place that the program has for objects.
 
 #include "storage/segments.h"
 
@@ -11,6 +12,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -21,7 +23,7 @@
 #include "storage/posix_file_system.h"
 #include "storage/system_clock.h"
 #include "storage/thread_pool.h"
-#include "tests/storage/segment/memory_objects.h"
+#include "tests/storage/segment/object_place.h"
 #include "tests/storage/segment/random_ids.h"
 #include "tests/storage/segment/segment_store.h"
 #include "tests/support/temp_directory.h"
@@ -38,9 +40,9 @@ using ::testing::IsEmpty;
 using testing::Query;
 using Ids = std::set<uint64_t>;
 
-class SegmentsTest : public ::testing::Test {
+class SegmentsFixture : public ::testing::Test {
  protected:
-  SegmentsTest() {
+  explicit SegmentsFixture(const std::string& place) : place_(testing::NewObjectPlace(place)) {
     options_.directory = directory_.path() + "/segments";
     options_.memory_bytes = 32 << 20;
     options_.max_recent = 3000;
@@ -50,7 +52,8 @@ class SegmentsTest : public ::testing::Test {
 
   void Open() {
     segments_ = nullptr;
-    auto opened = Segments::Open(options_, {files_, clock_, objects_, executor_, executor_, executor_, {}});
+    auto opened =
+        Segments::Open(options_, {files_, clock_, place_->store(), executor_, executor_, executor_, {}});
     ASSERT_TRUE(opened.ok()) << opened.status();
     segments_ = *std::move(opened);
   }
@@ -62,6 +65,14 @@ class SegmentsTest : public ::testing::Test {
     EXPECT_EQ(result->distinct, ids.size());
   }
 
+  uint64_t Objects() {
+    uint64_t objects = 0;
+    const absl::Status listed =
+        place_->store().List("", [&](const ObjectStore::Listed&) { return ++objects > 0; });
+    EXPECT_TRUE(listed.ok()) << listed;
+    return objects;
+  }
+
   static Ids Range(uint64_t first, uint64_t end, uint64_t step = 1) {
     Ids ids;
     for (uint64_t id = first; id < end; id += step) ids.insert(ids.end(), id);
@@ -71,13 +82,18 @@ class SegmentsTest : public ::testing::Test {
   testing::TempDirectory directory_;
   PosixFileSystem files_;
   SystemClock clock_;
-  testing::MemoryObjects objects_;
+  const std::unique_ptr<testing::ObjectPlace> place_;
   ThreadPool executor_{"query", 3};
   SegmentsOptions options_;
   std::unique_ptr<Segments> segments_;
 };
 
-TEST_F(SegmentsTest, CombinesWhatWasLoaded) {
+class SegmentsTest : public SegmentsFixture, public ::testing::WithParamInterface<std::string> {
+ protected:
+  SegmentsTest() : SegmentsFixture(GetParam()) {}
+};
+
+TEST_P(SegmentsTest, CombinesWhatWasLoaded) {
   Load("ny", Range(0, 200'000, 2));
   Load("shoes", Range(0, 200'000, 3));
   Load("new", {6, 12, 600'000});
@@ -90,7 +106,7 @@ TEST_F(SegmentsTest, CombinesWhatWasLoaded) {
   EXPECT_THAT(*Query(*segments_, "new", {.after = 6}), ElementsAre(12, 600'000));
 }
 
-TEST_F(SegmentsTest, PointsAtWhatIsWrong) {
+TEST_P(SegmentsTest, PointsAtWhatIsWrong) {
   Load("a", {1});
   EXPECT_THAT(Query(*segments_, "a & b").status().message(),
               HasSubstr("there is no segment with the name b\n  a & b\n      ^"));
@@ -99,7 +115,7 @@ TEST_F(SegmentsTest, PointsAtWhatIsWrong) {
   EXPECT_TRUE(absl::IsInvalidArgument(segments_->Write("", SegmentChange::kAdd, {}).status()));
 }
 
-TEST_F(SegmentsTest, CountsWhatChanged) {
+TEST_P(SegmentsTest, CountsWhatChanged) {
   Load("a", Range(0, 100'000));
   const std::vector<uint64_t> some = {99'998, 99'999, 100'000, 100'001, 100'000};
   auto added = Change(*segments_, "a", SegmentChange::kAdd, some, true);
@@ -117,7 +133,7 @@ TEST_F(SegmentsTest, CountsWhatChanged) {
   EXPECT_EQ(removed->version, 0u);
 }
 
-TEST_F(SegmentsTest, ABrokenChangeChangesNothing) {
+TEST_P(SegmentsTest, ABrokenChangeChangesNothing) {
   Load("a", {1, 2, 3});
   {
     auto write = segments_->Write("a", SegmentChange::kReplace, {});
@@ -129,7 +145,7 @@ TEST_F(SegmentsTest, ABrokenChangeChangesNothing) {
   EXPECT_THAT(*Query(*segments_, "a"), ElementsAre(1, 2, 3));
 }
 
-TEST_F(SegmentsTest, SortsMoreThanItsMemory) {
+TEST_P(SegmentsTest, SortsMoreThanItsMemory) {
   std::mt19937_64 random(7);
   std::vector<uint64_t> ids(2'000'000);
   for (uint64_t& id : ids) id = random() % 5'000'000;
@@ -145,7 +161,7 @@ TEST_F(SegmentsTest, SortsMoreThanItsMemory) {
   EXPECT_LE(segments_->Stats().memory_used, options_.memory_bytes);
 }
 
-TEST_F(SegmentsTest, KeepsResultsUntilAnInputChanges) {
+TEST_P(SegmentsTest, KeepsResultsUntilAnInputChanges) {
   Load("a", Range(0, 300'000, 2));
   Load("b", Range(0, 300'000, 100));
   Load("c", {1});
@@ -169,7 +185,7 @@ TEST_F(SegmentsTest, KeepsResultsUntilAnInputChanges) {
   EXPECT_TRUE(ask("a & b"));
 }
 
-TEST_F(SegmentsTest, ListsDescribesAndDrops) {
+TEST_P(SegmentsTest, ListsDescribesAndDrops) {
   Load("a:1", Range(0, 100'000));
   Load("a:2", {5});
   Load("b", {6});
@@ -189,7 +205,7 @@ TEST_F(SegmentsTest, ListsDescribesAndDrops) {
   EXPECT_EQ(info->min_count, 100'000u);
   EXPECT_EQ(info->max_count, 100'000u);
   EXPECT_EQ(info->files, 1u);
-  EXPECT_GT(objects_.size(), 0u);
+  EXPECT_GT(Objects(), 0u);
   const auto drop = [&] {
     return *Await<absl::StatusOr<bool>>([&](auto done) { segments_->Drop("a:1", std::move(done)); });
   };
@@ -200,11 +216,11 @@ TEST_F(SegmentsTest, ListsDescribesAndDrops) {
   EXPECT_FALSE(drop());
   EXPECT_EQ(testing::ReadAll(**query)->size(), 100'000u);
   *query = nullptr;
-  while (objects_.size() > 0) std::this_thread::yield();  // space comes back
+  while (Objects() > 0) std::this_thread::yield();  // space comes back
   EXPECT_EQ(segments_->Stats().segments, 2u);
 }
 
-TEST_F(SegmentsTest, StoresAndExplains) {
+TEST_P(SegmentsTest, StoresAndExplains) {
   Load("a", Range(0, 100'000));
   Load("b", Range(50'000, 150'000));
   const auto stored = Await<absl::StatusOr<SegmentInfo>>(
@@ -222,19 +238,19 @@ TEST_F(SegmentsTest, StoresAndExplains) {
   EXPECT_GT(plan->memory_bytes, 0u);
 }
 
-TEST_F(SegmentsTest, WhoDoesNotFitWaitsOrIsRefused) {
+TEST_P(SegmentsTest, WhoDoesNotFitWaitsOrIsRefused) {
   options_.memory_bytes = kMinSegmentMemoryBytes;
   Open();
+  const uint64_t idle_bytes = segments_->Stats().memory_used;
   std::string all;
   for (int i = 0; i < 20; ++i) {
     const std::string name = fmt::format("s{:02}", i);
     Load(name, Range(0, 20'000));
     all += (i == 0 ? "" : " | ") + name;
   }
-  const uint64_t idle = segments_->Stats().memory_used;
   EXPECT_EQ(*Count(*segments_, all), 20'000u);
-  // What a query has had comes back a little after it.
-  while (segments_->Stats().memory_used > idle) std::this_thread::yield();
+  // What the queries before this line held comes back a moment after they have gone.
+  while (segments_->Stats().memory_used > idle_bytes) std::this_thread::yield();
 
   std::vector<std::unique_ptr<SegmentQuery>> running;
   for (;;) {
@@ -246,7 +262,7 @@ TEST_F(SegmentsTest, WhoDoesNotFitWaitsOrIsRefused) {
     }
     running.push_back(*std::move(query));
   }
-  EXPECT_GT(running.size(), 0u);
+  ASSERT_GT(running.size(), 0u);
   std::promise<absl::Status> begun;
   std::unique_ptr<SegmentQuery> waiting;
   segments_->Query("s00 | s01", {}, [&](absl::StatusOr<std::unique_ptr<SegmentQuery>> query) {
@@ -269,8 +285,11 @@ TEST_F(SegmentsTest, WhoDoesNotFitWaitsOrIsRefused) {
 }
 
 // Everything at once, by chance.
-class SegmentsModelTest : public SegmentsTest, public ::testing::WithParamInterface<uint64_t> {
+class SegmentsModelTest : public SegmentsFixture,
+                          public ::testing::WithParamInterface<std::tuple<std::string, uint64_t>> {
  protected:
+  SegmentsModelTest() : SegmentsFixture(std::get<0>(GetParam())) {}
+
   Ids& Model(const std::string& name) { return model_[name]; }
 
   std::pair<std::string, Ids> RandomExpression(std::mt19937_64& random, int depth) {
@@ -346,7 +365,7 @@ class SegmentsModelTest : public SegmentsTest, public ::testing::WithParamInterf
 };
 
 TEST_P(SegmentsModelTest, DoesWhatSetsDo) {
-  std::mt19937_64 random(GetParam());
+  std::mt19937_64 random(std::get<1>(GetParam()));
   Load("x0", model_["x0"] = testing::RandomIds(random, 1000));
   // Its answer must not change, whatever is written meanwhile.
   std::unique_ptr<SegmentQuery> old_query;
@@ -390,10 +409,14 @@ TEST_P(SegmentsModelTest, DoesWhatSetsDo) {
 // THERMOCLINE_MODEL_RUNS asks for more of them.
 uint64_t Runs() {
   const char* const runs = std::getenv("THERMOCLINE_MODEL_RUNS");
-  return runs != nullptr ? std::strtoull(runs, nullptr, 10) : 4;
+  return runs != nullptr ? std::strtoull(runs, nullptr, 10) : testing::ObjectPlaceSeeds();
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, SegmentsModelTest, ::testing::Range<uint64_t>(0, Runs()));
+const auto kPlaces = ::testing::ValuesIn(testing::ObjectPlaceNames());
+
+INSTANTIATE_TEST_SUITE_P(Places, SegmentsTest, kPlaces);
+INSTANTIATE_TEST_SUITE_P(Places, SegmentsModelTest,
+                         ::testing::Combine(kPlaces, ::testing::Range<uint64_t>(0, Runs())));
 
 }  // namespace
 }  // namespace thermocline::storage

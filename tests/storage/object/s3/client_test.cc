@@ -282,6 +282,16 @@ TEST_F(S3ClientTest, AClockThatIsWrong) {
   EXPECT_TRUE(dates[1].starts_with("20300524T0000")) << dates[1];
 }
 
+TEST_F(S3ClientTest, AHeadIsRefusedWithoutAReason) {
+  default_head_ = false;
+  for (const int status : {400, 403}) {
+    handler_ = [&](const ScriptedRequest&, int) { return Error(status, ""); };
+    const absl::Status failed = Read().status();
+    EXPECT_TRUE(absl::IsPermissionDenied(failed)) << failed;
+    EXPECT_THAT(std::string(failed.message()), HasSubstr("check the credentials"));
+  }
+}
+
 TEST_F(S3ClientTest, APutWhoseAnswerGotLost) {
   std::string writer;
   default_head_ = false;

@@ -85,7 +85,7 @@ class S3FaultsTest : public ::testing::Test {
     options.endpoint = "http://" + proxy_->address();
     options.part_bytes = kPartBytes;
     options.memory_bytes = 4 * kPartBytes;
-    options.request_deadline = milliseconds(120'000);
+    options.request_deadline = milliseconds(50'000);
     options.attempt_deadline = milliseconds(4'000);
     options.stall_limit = milliseconds(2'000);
     options.retry_wait = milliseconds(300);

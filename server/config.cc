@@ -13,6 +13,7 @@
 
 #include "server/export_targets.h"
 #include "storage/options.h"
+#include "storage/s3_url.h"
 #include "storage/segments.h"
 
 namespace thermocline::server {
@@ -47,6 +48,9 @@ constexpr std::array<Unit, 4> kTimeUnits = {{{"ms", 1}, {"s", 1'000}, {"m", 60'0
 constexpr uint64_t kSegmentMemoryPart = 16;
 constexpr uint64_t kMaxDefaultSegmentMemory = uint64_t{2} << 30;
 constexpr uint64_t kMinMemoryForSegments = uint64_t{64} << 20;
+// With S3, whose client and cache take their part of it.
+constexpr uint64_t kDefaultSegmentMemoryWithS3 = uint64_t{96} << 20;
+constexpr uint64_t kMinMemoryForS3 = uint64_t{256} << 20;
 
 // The values as they were written, before they are understood.
 struct Texts {
@@ -270,6 +274,8 @@ absl::StatusOr<Config> Understand(const Texts& texts) {
   status.Update(ReadObjects(texts.objects, config.objects));
   config.sources_file = texts.sources;
   status.Update(ReadExportTo(texts.export_to, config));
+  if (texts.segment_memory == "auto" && UsesS3(config) && config.memory_bytes >= kMinMemoryForS3)
+    config.segment_memory_bytes = std::max(config.segment_memory_bytes, kDefaultSegmentMemoryWithS3);
   status.Update(ReadBlockSize(texts.block_size, config));
   status.Update(ReadFlushInterval(texts.flush_interval, config));
   status.Update(ReadDiskReads(texts.disk_reads, config));
@@ -305,7 +311,8 @@ void Describe(CLI::App& app, Texts& texts) {
       "combined by AND, OR and NOT: 8MiB or more; more lets larger\n"
       "queries run, and more of them at once. 0 serves no segments;\n"
       "auto is a sixteenth, from 8MiB to 2GiB, and 0 if --memory is\n"
-      "below 64MiB.");
+      "below 64MiB. With S3 it is 72MiB or more (auto: 96MiB or more),\n"
+      "a quarter of which, at least 64MiB, goes to S3 and its cache.");
   add("--segment-results", texts.segment_results, "SIZE",
       "How much of the disk results of queries on segments may take,\n"
       "to answer equal queries at once while nothing has changed;\n"
@@ -391,6 +398,12 @@ std::string Explain(const CLI::ParseError& error, const CLI::App& app) {
 }
 
 }  // namespace
+
+bool UsesS3(const Config& config) {
+  return !config.objects.url.empty() ||
+         std::any_of(config.export_to.begin(), config.export_to.end(),
+                     [](const std::string& url) { return storage::IsS3Url(url); });
+}
 
 absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) {
   CLI::App app(

@@ -39,6 +39,9 @@ struct Config {
   std::string log_level = "info";  // trace, debug, info, warn or error
 };
 
+// Whether files of segments, or exports, are in S3.
+bool UsesS3(const Config& config);
+
 // What a command line asks for: to run a server, or only to print `answer` (the help, the version) and leave.
 struct CommandLine {
   Config config;

@@ -11,7 +11,6 @@
 #include "server/heap.h"
 #include "server/sources.h"
 #include "storage/options.h"
-#include "storage/s3_url.h"
 
 namespace thermocline::server {
 namespace {
@@ -21,7 +20,7 @@ constexpr std::chrono::seconds kTrimInterval(1);
 constexpr int kQueryThreads = 8;
 // Each waits for a sync, which they share.
 constexpr int kChangeThreads = 8;
-// Sources that are read and objects that exports write, at a time; they wait for others.
+// Objects that exports write at a time; they wait for a disk or another store.
 constexpr int kOutsideThreads = 16;
 // How much threads leave to those that answer clients: compaction nearly all, queries nine tenths.
 constexpr int kGivesWay = 19;
@@ -47,9 +46,7 @@ constexpr uint64_t kObjectsPart = 4;
 constexpr uint64_t kMaxObjectsMemory = uint64_t{256} << 20;
 
 uint64_t ObjectMemory(const Config& config) {
-  const bool exports_there = std::any_of(config.export_to.begin(), config.export_to.end(),
-                                         [](const std::string& url) { return storage::IsS3Url(url); });
-  if (config.objects.url.empty() && !exports_there) return 0;
+  if (!UsesS3(config)) return 0;
   return std::clamp(config.segment_memory_bytes / kObjectsPart, kMinObjectsMemory, kMaxObjectsMemory);
 }
 

@@ -1,7 +1,6 @@
 #include "client/cli/id_reader.h"
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
 
 #include "fmt/format.h"
@@ -10,6 +9,7 @@
 #include "client/cli/entry_json.h"
 #include "client/cli/splitter.h"
 #include "client/cli/text.h"
+#include "storage/id_source.h"
 
 namespace thermocline::cli {
 namespace {
@@ -28,7 +28,7 @@ std::string NotAnId(std::string_view text) {
 }
 
 absl::StatusOr<uint64_t> ToId(std::string_view text) {
-  const std::optional<uint64_t> id = ParseId(text);
+  const std::optional<uint64_t> id = storage::ReadId(text);
   if (id.has_value()) return *id;
   return Invalid(NotAnId(text));
 }
@@ -205,13 +205,6 @@ IdFormat IdFormatOf(std::string_view path) {
   if (path.ends_with(".json")) return IdFormat::kJson;
   if (path.ends_with(".csv")) return IdFormat::kCsv;
   return IdFormat::kLines;
-}
-
-std::optional<uint64_t> ParseId(std::string_view text) {
-  uint64_t id = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return id;
 }
 
 absl::StatusOr<std::unique_ptr<IdReader>> IdReader::Open(ByteSource& source, const IdShape& shape) {

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,9 +28,6 @@ struct IdShape {
 
 // The format that a file's name tells: .ndjson, .jsonl, .json and .csv; anything else has an id a line.
 IdFormat IdFormatOf(std::string_view path);
-
-// An id as people write it: decimal digits only. nullopt for anything else, and beyond 64 bits.
-std::optional<uint64_t> ParseId(std::string_view text);
 
 // Reads the ids of an input of any size. For one thread at a time.
 class IdReader {

@@ -12,6 +12,7 @@
 #include "client/cli/options.h"
 #include "client/cli/s3_access.h"
 #include "client/cli/timeline_command_line.h"
+#include "storage/id_source.h"
 
 namespace thermocline::cli {
 namespace {
@@ -188,7 +189,7 @@ void FinishInputs(ChangeWords& words) {
 
 void FinishIds(ChangeWords& words) {
   for (const std::string& text : words.ids) {
-    const std::optional<uint64_t> id = ParseId(text);
+    const std::optional<uint64_t> id = storage::ReadId(text);
     if (!id.has_value()) {
       throw CLI::ValidationError(
           fmt::format("\"{}\" is not an id: that is a whole number from 0 to 18446744073709551615", text));

@@ -51,9 +51,8 @@ class Core {
     const Inside inside;  // the last to go
     MemoryLine::Grant memory;
     IdFiles::Pins pins;
-    std::vector<IdFiles::Pins> written;  // files that were written for it
-    std::vector<std::shared_ptr<const void>>
-        parts;  // what keeps those that parts of its plan were written to
+    std::vector<IdFiles::Pins> source_pins;              // of the files of its sources
+    std::vector<std::shared_ptr<const void>> part_pins;  // of the files of its plan's parts
     std::shared_ptr<const Catalog::Snapshot> at;
     std::shared_ptr<const void> listed;
   };

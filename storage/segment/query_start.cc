@@ -107,7 +107,7 @@ absl::Status QueryStart::CheckNames() {
 void QueryStart::Take(const std::string& source, FetchedSource fetched) {
   sources_[source] = fetched.file;
   source_keys_.push_back(std::move(fetched.key));
-  reading_->written.push_back(std::move(fetched.pins));
+  reading_->source_pins.push_back(std::move(fetched.pins));
 }
 
 absl::Status QueryStart::LookNow() {
@@ -256,7 +256,7 @@ absl::StatusOr<std::unique_ptr<SegmentQuery>> QueryStart::MakeQuery() {
   absl::StatusOr<std::unique_ptr<IdStream>> stream =
       Build(plan, window_, *core_->files, *core_->catalog, reading_->at, work->context, &leaves_);
   if (!stream.ok()) return stream.status();
-  reading_->parts = PinsOf(plan);
+  reading_->part_pins = PinsOf(plan);
   reading_->listed = core_->works.Add(work);
   core_->queries.fetch_add(1, std::memory_order_relaxed);
   SegmentQuery::Impl::Parts parts;
